@@ -1,0 +1,58 @@
+"""What a recipe leaves out: the schema's defaults, and those that hang on other values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlxforge.recipe.modes import MODES
+from mlxforge.recipe.schema import with_defaults
+
+__all__ = ["complete", "in_use"]
+
+
+def complete(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A checked document with every default filled in, those of the mode too."""
+    whole = with_defaults(document)
+    quantize = whole["quantize"]
+    _fill(quantize, MODES[quantize["mode"]].bits[0], MODES[quantize["mode"]].group_sizes[0])
+    for rule in quantize["overrides"]:
+        rule["mode"] = rule["mode"] or quantize["mode"]
+        if rule["mode"] == quantize["mode"]:
+            _fill(rule, quantize["bits"], quantize["group_size"])
+        else:
+            # The recipe's 4 bits mean nothing to a rule that says mxfp8.
+            _fill(rule, MODES[rule["mode"]].bits[0], MODES[rule["mode"]].group_sizes[0])
+    return whole
+
+
+def _fill(values: dict[str, Any], bits: int, group_size: int) -> None:
+    if values["bits"] is None:
+        values["bits"] = bits
+    if values["group_size"] is None:
+        values["group_size"] = group_size
+
+
+def in_use(whole: Mapping[str, Any]) -> dict[str, Any]:
+    """``whole`` without the keys that mean nothing here: a path has no revision, and so on."""
+    document = dict(whole)
+    document["source"] = _one_origin(whole["source"])
+    for section in ("calibrate", "evaluate"):
+        if whole[section] and whole[section]["text"]:
+            document[section] = whole[section] | {"text": _one_origin(whole[section]["text"])}
+    quantize = whole["quantize"]
+    if quantize["method"] == "none":
+        document["quantize"] = {key: quantize[key] for key in ("method", "dtype")}
+    else:
+        rules = [
+            rule if rule["quantize"] else {key: rule[key] for key in ("layers", "quantize")}
+            for rule in quantize["overrides"]
+        ]
+        document["quantize"] = quantize | {"overrides": rules}
+    return document
+
+
+def _one_origin(values: Mapping[str, Any]) -> dict[str, Any]:
+    if values["path"] is not None:
+        return {"path": values["path"]}
+    return {key: value for key, value in values.items() if key != "path"}
