@@ -1,0 +1,56 @@
+"""What the store holds and nobody needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Set
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlxforge.store.store import Store
+
+__all__ = ["Garbage", "find_garbage", "remove"]
+
+
+@dataclass(frozen=True)
+class Garbage:
+    kind: str
+    key: str
+    folder: Path
+    bytes: int
+
+
+def find_garbage(store: Store, needed: Set[str]) -> list[Garbage]:
+    """Artifacts whose key is not in ``needed``, and staging folders that a killed process left."""
+    found = [
+        Garbage(kind, key, artifact.folder, _bytes(artifact.folder))
+        for kind, key, artifact in store.artifacts()
+        if key not in needed
+    ]
+    staging = store.root / "staging"
+    for folder in sorted(staging.iterdir()) if staging.is_dir() else ():
+        if folder.is_dir():
+            found.append(Garbage("staging", folder.name, folder, _bytes(folder)))
+    return found
+
+
+def remove(store: Store, garbage: Garbage) -> bool:
+    """Remove it; False where another process holds its lock, and so is still at work on it.
+
+    The folder is renamed away first: half-removed, it can never be taken for whole.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(store.root / "locks" / f"{garbage.key}.lock", timeout=0):
+            doomed = store.root / "staging" / f".removed-{garbage.key}-{os.getpid()}"
+            os.rename(garbage.folder, doomed)
+            shutil.rmtree(doomed)
+    except Timeout:
+        return False
+    return True
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())

@@ -1,0 +1,196 @@
+"""The store: immutable artifacts, each in a folder under its key.
+
+    cache/
+      artifacts/KIND/KEY/manifest.json   how it was made, what it must hash to
+      artifacts/KIND/KEY/data/…          the files, read-only
+      staging/KEY/data/                  being made, under locks/KEY.lock
+      models/NAME -> ../artifacts/quantize/KEY/data
+      built/NAME.json                    the keys of a recipe's last finished build
+      logs/KIND-KEY.log                  what the step's process printed
+
+A folder under ``artifacts`` appears by one rename after everything in it was synced to disk:
+what is there is whole. Whoever holds the lock of a key owns its staging folder; what a killed
+process left there is removed by the next holder.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mlxforge.errors import ForgeError
+from mlxforge.store.hashes import sha256_of
+from mlxforge.store.keys import files_digest
+from mlxforge.store.manifest import FileFact, Manifest
+
+__all__ = ["Artifact", "Store"]
+
+
+class Artifact:
+    """A finished artifact in the store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def manifest(self) -> Manifest:
+        return Manifest.load(self.folder / "manifest.json")
+
+    def damage(self) -> list[str]:
+        """Every way in which the files differ from the manifest; empty where it is intact."""
+        manifest = self.manifest
+        present = {
+            path.relative_to(self.data).as_posix()
+            for path in self.data.rglob("*")
+            if not path.is_dir() or path.is_symlink()
+        }
+        found = [f"{name} is missing" for name in sorted(manifest.files.keys() - present)]
+        found += [
+            f"{name} does not belong here" for name in sorted(present - manifest.files.keys())
+        ]
+        for name in sorted(present & manifest.files.keys()):
+            path, fact = self.data / name, manifest.files[name]
+            if path.stat().st_size != fact.size:
+                found.append(f"{name} has {path.stat().st_size} bytes, not {fact.size}")
+            elif sha256_of(path) != fact.sha256:
+                found.append(f"{name} has other bytes than were written")
+        return found
+
+
+class Store:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def find(self, kind: str, key: str) -> Artifact | None:
+        folder = self.root / "artifacts" / kind / key
+        return Artifact(folder) if (folder / "manifest.json").is_file() else None
+
+    def artifacts(self) -> Iterator[tuple[str, str, Artifact]]:
+        """Every artifact as (kind, key, artifact), in a stable order."""
+        for manifest in sorted((self.root / "artifacts").glob("*/*/manifest.json")):
+            folder = manifest.parent
+            yield folder.parent.name, folder.name, Artifact(folder)
+
+    def log(self, kind: str, key: str) -> Path:
+        return self.root / "logs" / f"{kind}-{key[:16]}.log"
+
+    def prepare(self) -> None:
+        """Make the store's folders; raises ForgeError where it cannot be written."""
+        try:
+            for name in ("artifacts", "staging", "locks", "models", "built", "logs"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+            tag = self.root / "CACHEDIR.TAG"
+            if not tag.exists():
+                tag.write_text("Signature: 8a477f597d28d172789f06886806bc55\n")
+            probe = self.root / "staging" / f".writable-{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise ForgeError(
+                f"the store {self.root} cannot be written: {os.strerror(error.errno or 0)}",
+                "make the folder writable, or free space on its disk",
+            ) from error
+
+    @contextmanager
+    def locked(self, key: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Hold the lock of ``key``. Where another process makes the same thing, ``waiting`` is
+        called once, and then it is waited for; a lock is free as soon as its holder is gone."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.root / "locks" / f"{key}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def staging(self, key: str) -> Iterator[Path]:
+        """An empty folder to write into. To be entered under the lock of ``key``."""
+        folder = self.root / "staging" / key
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "data").mkdir(parents=True)
+        try:
+            yield folder / "data"
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def publish(
+        self, kind: str, key: str, recipe: Mapping[str, Any], data: Path, seconds: float
+    ) -> Artifact:
+        """Turn the staged folder ``data`` into the artifact of ``key``, all or nothing."""
+        try:
+            files = {}
+            for path in sorted(path for path in data.rglob("*") if path.is_file()):
+                files[path.relative_to(data).as_posix()] = FileFact(
+                    path.stat().st_size, sha256_of(path)
+                )
+                path.chmod(0o444)
+                _sync(path)
+            manifest = Manifest(
+                kind=kind,
+                key=key,
+                digest=files_digest({name: fact.sha256 for name, fact in files.items()}),
+                recipe=recipe,
+                files=files,
+                host={
+                    "system": f"{platform.system()} {platform.machine()}",
+                    "python": platform.python_version(),
+                },
+                seconds=round(seconds, 3),
+            )
+            written = data.parent / "manifest.json"
+            written.write_text(manifest.dumps())
+            _sync(written)
+            for folder in (*(path for path in data.rglob("*") if path.is_dir()), data, data.parent):
+                _sync(folder)
+            place = self.root / "artifacts" / kind / key
+            place.parent.mkdir(parents=True, exist_ok=True)
+            self._rename(data.parent, place)
+            _sync(place.parent)
+        except OSError as error:
+            raise disk_error(error) from error
+        return Artifact(place)
+
+    def _rename(self, source: Path, place: Path) -> None:
+        try:
+            os.rename(source, place)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            # a folder without a manifest is not ours: nothing publishes one
+            if not (place / "manifest.json").is_file():
+                shutil.rmtree(place)
+                os.rename(source, place)
+
+
+def disk_error(error: OSError) -> ForgeError:
+    """What a user is told when the disk refuses."""
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ForgeError(
+            f"the disk is full{where}", "free space (`doit gc` shows what can go) and build again"
+        )
+    return ForgeError(f"the disk refused: {os.strerror(error.errno or 0)}{where}")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
