@@ -1,0 +1,98 @@
+"""The layer table: what a model is made of, as plain data that needs no MLX to be read.
+
+Written once per source by the ``inspect`` step as ``layers.json``; planning, checking and
+sizing read it from there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["DTYPE_BYTES", "Layer", "LayerTable", "Tensor"]
+
+DTYPE_BYTES = {
+    "bool_": 1, "uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "float16": 2, "bfloat16": 2,
+    "uint32": 4, "int32": 4, "float32": 4, "uint64": 8, "int64": 8, "complex64": 8,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """``dtype`` is the source's, by MLX's name; ``casts`` is False where a cast must skip it."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    casts: bool
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def dtype_after(self, cast: str | None) -> str:
+        """The dtype once the recipe's ``dtype`` was applied."""
+        floating = self.dtype in ("float16", "bfloat16", "float32")
+        return cast if cast and floating and self.casts else self.dtype
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A leaf module, or a single parameter that a module with children holds itself.
+
+    ``own_rule`` is what the architecture's own quant_predicate says of it: True, False, or the
+    scheme that it insists on. It is True where the architecture has none.
+    """
+
+    path: str
+    kind: str
+    role: str
+    quantizable: bool
+    own_rule: bool | Mapping[str, Any]
+    tensors: tuple[Tensor, ...]
+
+    @property
+    def weight(self) -> Tensor:
+        """The tensor that quantization packs: shape [..., output_dims, input_dims]."""
+        return next(tensor for tensor in self.tensors if tensor.name == f"{self.path}.weight")
+
+    @property
+    def parameters(self) -> int:
+        return sum(tensor.size for tensor in self.tensors)
+
+
+@dataclass(frozen=True)
+class LayerTable:
+    """``dtype`` is the one that config.json declares, if it does."""
+
+    model_type: str
+    dtype: str | None
+    layers: tuple[Layer, ...]
+
+    def cast(self, asked: str | None) -> str | None:
+        """The dtype that unquantized parameters get: the recipe's, else the declared one."""
+        return asked or self.dtype
+
+    def dumps(self) -> str:
+        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def load(cls, path: Path) -> LayerTable:
+        raw = json.loads(path.read_bytes())
+        layers = tuple(
+            Layer(
+                **entry
+                | {
+                    "tensors": tuple(
+                        Tensor(**tensor | {"shape": tuple(tensor["shape"])})
+                        for tensor in entry["tensors"]
+                    )
+                }
+            )
+            for entry in raw["layers"]
+        )
+        return cls(raw["model_type"], raw["dtype"], layers)

@@ -1,0 +1,150 @@
+"""Loading models and tokenizers through mlx_lm. Lazily: weights are read when they are used."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_map_with_path
+
+from mlxforge.errors import ForgeError, did_you_mean
+from mlxforge.models.source import check_source, read_config, read_tensors
+
+__all__ = ["cast", "declared_dtype", "load_source", "load_tokenizer", "to_float32"]
+
+DTYPES = ("float16", "bfloat16", "float32")
+
+
+def declared_dtype(config: dict[str, Any]) -> str | None:
+    """The dtype that mlx_lm.convert casts to where it is not told one."""
+    dtype = config.get("torch_dtype")
+    if dtype is None and isinstance(config.get("text_config"), dict):
+        dtype = config["text_config"].get("dtype")
+    return dtype if dtype in DTYPES else None
+
+
+def load_source(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The model of a source folder, weights lazy, and its config as mlx_lm merges it.
+
+    Raises ForgeError for a folder that is not whole, an unknown architecture, custom code and a
+    source that is quantized already.
+    """
+    from mlx_lm.utils import load_model
+
+    check_source(folder)
+    raw = read_config(folder)
+    _check_config(folder, raw)
+    read_tensors(folder)
+    try:
+        return load_model(folder, lazy=True)  # type: ignore[no-any-return]
+    except ForgeError:
+        raise
+    except Exception as error:
+        raise ForgeError(
+            f"{folder}: config.json and weights do not make a {raw['model_type']} model: "
+            f"{_first_line(error)}",
+            "compare config.json with the tensors' names and shapes",
+        ) from error
+
+
+def _check_config(folder: Path, config: dict[str, Any]) -> None:
+    model_type = config["model_type"]
+    if config.get("model_file") is not None:
+        raise ForgeError(
+            f"{folder} needs its own code ({config['model_file']!r}), which is not run",
+            "use a source whose architecture mlx_lm has",
+        )
+    if not _known_type(config):
+        own = " and would need its own code" if config.get("auto_map") else ""
+        raise ForgeError(
+            f"{folder}: mlx_lm knows no model type {model_type!r}{own}",
+            did_you_mean(model_type, _model_types()) or "a newer mlx-lm may know it",
+        )
+    if "quantization" in config or "quantization_config" in config:
+        how = config.get("quantization") or config.get("quantization_config")
+        bits = how.get("bits") if isinstance(how, dict) else None
+        raise ForgeError(
+            f"{folder} is quantized already" + (f" ({bits} bit)" if bits else ""),
+            "use the unquantized model as the source",
+        )
+
+
+def _known_type(config: dict[str, Any]) -> bool:
+    from mlx_lm.utils import _get_classes
+
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", config["model_type"]):
+        return False
+    try:
+        _get_classes(config)
+    except (ValueError, AttributeError):
+        return False
+    return True
+
+
+def _model_types() -> list[str]:
+    import mlx_lm.models
+
+    return sorted(path.stem for path in Path(mlx_lm.models.__path__[0]).glob("[a-z]*.py"))
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".:")[:200]
+
+
+def cast_predicate(model: nn.Module) -> Callable[[str], bool]:
+    """The architecture's own word on which parameters a cast must leave alone."""
+    predicate = getattr(model, "cast_predicate", None)
+    return predicate if predicate is not None else lambda _: True
+
+
+def cast(model: nn.Module, dtype: str | None) -> None:
+    """Cast floating parameters as mlx_lm.convert does; lazily. None changes nothing."""
+    if dtype is None:
+        return
+    allowed, wanted = cast_predicate(model), getattr(mx, dtype)
+
+    def convert(name: str, value: mx.array) -> mx.array:
+        if allowed(name) and mx.issubdtype(value.dtype, mx.floating):
+            return value.astype(wanted)
+        return value
+
+    model.update(tree_map_with_path(convert, model.parameters()))
+
+
+def to_float32(model: nn.Module) -> nn.Module:
+    """Dequantize every layer and hold it in float32; lazily.
+
+    ``weight = scale * code + bias`` is computed in float32 from the stored scales; in bfloat16 it
+    would be rounded once more. The fast form on a CPU, where quantized kernels are slow.
+    """
+    from mlx_lm.utils import dequantize_model
+
+    def widen(value: mx.array) -> mx.array:
+        return value.astype(mx.float32) if mx.issubdtype(value.dtype, mx.floating) else value
+
+    def widen_parameters() -> None:
+        model.update(tree_map_with_path(lambda _, value: widen(value), model.parameters()))
+
+    widen_parameters()
+    dequantize_model(model)
+    widen_parameters()  # modes with 8-bit scales dequantize to bfloat16, exactly
+    return model
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """mlx_lm's tokenizer of a model folder; ForgeError where there is none that works."""
+    from mlx_lm.utils import load_config
+    from mlx_lm.utils import load_tokenizer as upstream
+
+    try:
+        return upstream(folder, eos_token_ids=load_config(folder).get("eos_token_id"))
+    except Exception as error:
+        raise ForgeError(
+            f"the tokenizer in {folder} does not load: {_first_line(error)}",
+            "does the folder hold tokenizer.json and tokenizer_config.json?",
+        ) from error
