@@ -1,0 +1,172 @@
+"""Recipe and lock in, a graph of steps with keys out. Nothing runs and nothing is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+from mlxforge.errors import ForgeError, Position
+from mlxforge.local import Local
+from mlxforge.lock import Lock
+from mlxforge.models.device import backend
+from mlxforge.recipe.model import Recipe
+from mlxforge.steps.base import Step
+from mlxforge.steps.baseline import Baseline
+from mlxforge.steps.download import Download
+from mlxforge.steps.evaluate import Evaluate
+from mlxforge.steps.inspect import Inspect
+from mlxforge.steps.quantize import Quantize
+from mlxforge.store.keys import digest
+
+__all__ = ["Locals", "Node", "NotLocked", "Plan", "make_plan"]
+
+
+class NotLocked(ForgeError):
+    """The recipe names a Hub repository and no lock says which commit that is."""
+
+
+class Locals(Protocol):
+    """Gives the digests of local folders and files."""
+
+    def folder(self, path: Path, at: Position | None) -> Local: ...
+    def file(self, path: Path, at: Position | None) -> Local: ...
+
+
+@dataclass(frozen=True)
+class Node:
+    """A step with its inputs. Equal keys mean the same artifact."""
+
+    step: Step
+    inputs: tuple[tuple[str, Node | Local], ...]
+
+    @property
+    def kind(self) -> str:
+        return self.step.kind
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """Everything that the key is made of; it stands in the artifact's manifest."""
+        tools = {name: tool_version(name) for name in self.step.tools}
+        if self.step.backend:
+            tools["backend"] = backend()
+        return {
+            "inputs": {name: value.key for name, value in self.inputs},
+            "parameters": self.step.parameters(),
+            "tools": tools,
+            "version": self.step.version,
+        }
+
+    @cached_property
+    def key(self) -> str:
+        return digest({"kind": self.kind, **self.recipe})
+
+    def below(self) -> Iterator[Node]:
+        """The steps that this one needs, deepest first, then itself; each once."""
+        seen: set[str] = set()
+        for node in self._walk():
+            if node.key not in seen:
+                seen.add(node.key)
+                yield node
+
+    def _walk(self) -> Iterator[Node]:
+        for _, value in self.inputs:
+            if isinstance(value, Node):
+                yield from value._walk()
+        yield self
+
+
+@dataclass(frozen=True)
+class Plan:
+    recipe: Recipe
+    inspect: Node
+    quantize: Node
+    baseline: Node | None
+    evaluate: Node | None
+
+    @property
+    def final(self) -> Node:
+        return self.evaluate or self.quantize
+
+    def nodes(self) -> list[Node]:
+        """Every step, each after those that it needs."""
+        return list(self.final.below())
+
+
+@lru_cache
+def tool_version(name: str) -> str:
+    """The installed version of a distribution; ForgeError where it is missing."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        raise ForgeError(f"{name} is not installed", "pip install mlxforge") from None
+
+
+def make_plan(recipe: Recipe, lock: Lock | None, local: Locals) -> Plan:
+    """The steps of ``recipe``.
+
+    Raises ForgeError for what no step can do, NotLocked for a Hub source without a lock.
+    """
+    _check_supported(recipe)
+    source = _source(recipe, lock, local)
+    inspect = Node(Inspect(), (("source", source),))
+    quantize = Node(Quantize.of(recipe.quantize), (("source", source), ("layers", inspect)))
+    baseline = evaluate = None
+    wanted = recipe.evaluate
+    if wanted is not None:
+        inputs: tuple[tuple[str, Node | Local], ...] = (("model", quantize),)
+        if wanted.text is not None and wanted.text.path is not None:
+            scored = Baseline(wanted.samples, wanted.sequence_length)
+            text = local.file(wanted.text.path, wanted.text.at)
+            baseline = Node(scored, (("source", source), ("text", text)))
+            inputs += (("source", source), ("baseline", baseline))
+        metrics = wanted.metrics if baseline else ()
+        step = Evaluate(tuple(metrics), wanted.prompts, wanted.max_tokens)
+        evaluate = Node(step, inputs)
+    return Plan(recipe, inspect, quantize, baseline, evaluate)
+
+
+def _source(recipe: Recipe, lock: Lock | None, local: Locals) -> Node | Local:
+    source = recipe.source
+    if source.path is not None:
+        return local.folder(source.path, recipe.positions.get(("source", "path")))
+    at = recipe.positions.get(("source", "repo"))
+    if lock is None:
+        raise NotLocked(
+            f"{recipe.name} is not locked: which commit is {source.repo} at {source.revision}?",
+            f"`doit build {recipe.name}` asks the Hub once and writes {recipe.name}.lock",
+            at=at,
+        )
+    if (lock.repo, lock.revision) != (source.repo, source.revision):
+        raise ForgeError(
+            f"{recipe.name}.lock is for {lock.repo} at {lock.revision}, "
+            f"the recipe wants {source.repo} at {source.revision}",
+            f"delete {recipe.name}.lock to lock it anew",
+            at=at,
+        )
+    return Node(Download(lock.repo, lock.commit, lock.files), ())
+
+
+def _check_supported(recipe: Recipe) -> None:
+    wanted = recipe.quantize
+    for key, value, able in (
+        ("method", wanted.method, ("rtn", "none")),
+        ("scales", wanted.scales, ("minmax",)),
+        ("refine", wanted.refine, ("none",)),
+    ):
+        if value not in able:
+            raise ForgeError(
+                f"{key} {value} cannot be built by this version",
+                f"it builds: {', '.join(able)}",
+                at=recipe.positions.get(("quantize", key)),
+            )
+    text = recipe.evaluate.text if recipe.evaluate else None
+    if text is not None and text.dataset is not None:
+        raise ForgeError(
+            f"the data set {text.dataset} cannot be read by this version",
+            "use `text: {path: …}` with a plain text file",
+            at=text.at,
+        )

@@ -1,0 +1,142 @@
+"""A project: the folder with dodo.py, its recipes, and the store that they are built into."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mlxforge.errors import ForgeError, Position
+from mlxforge.local import Local, LocalFiles, NotRead
+from mlxforge.lock import Lock, lock_file, read_lock, write_lock
+from mlxforge.plan import Node, Plan, make_plan
+from mlxforge.recipe.load import Book, load_book
+from mlxforge.recipe.model import Recipe
+from mlxforge.steps.download import Download
+from mlxforge.store.hashes import FileHashes
+from mlxforge.store.store import Store
+
+__all__ = ["Built", "Project"]
+
+
+class _Unread:
+    """Local files, as far as their digests are known already."""
+
+    def __init__(self, local: LocalFiles) -> None:
+        self._local = local
+
+    def folder(self, path: Path, at: Position | None) -> Local:
+        return self._local.folder(path, at, read=False)
+
+    def file(self, path: Path, at: Position | None) -> Local:
+        return self._local.file(path, at, read=False)
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a recipe's last finished build made: the key per kind of step, and its figures."""
+
+    keys: Mapping[str, str]
+    figures: Mapping[str, Any]
+
+
+class Project:
+    def __init__(self, root: Path, seen_from: Path | None = None) -> None:
+        self.root = root
+        self.seen_from = seen_from or Path.cwd()  # where paths are shown from
+        self.recipes_folder = root / "recipes"
+        self.store = Store(root / "cache")
+        # told how many files and bytes will be hashed; the command line puts its own here
+        self.announce: Callable[[int, int], None] = lambda files, size: None
+        hashes = FileHashes(self.store.root / "hashes.json")
+        self._local = LocalFiles(hashes, lambda files, size: self.announce(files, size))
+
+    @cached_property
+    def book(self) -> Book:
+        return load_book(self.recipes_folder, self.root)
+
+    def lock(self, recipe: Recipe) -> Lock | None:
+        """The recipe's lock where it needs one and has one."""
+        if recipe.source.repo is None:
+            return None
+        return read_lock(lock_file(recipe.file, recipe.name), self.root)
+
+    def make_lock(self, recipe: Recipe) -> Path:
+        """Ask the Hub what the recipe's names stand for now, and write it down."""
+        from mlxforge.hub.client import resolve
+
+        source = recipe.source
+        assert source.repo is not None
+        commit, files = resolve(source.repo, source.revision)
+        path = lock_file(recipe.file, recipe.name)
+        write_lock(path, recipe.name, Lock(source.repo, source.revision, commit, files))
+        return path
+
+    def plan(self, recipe: Recipe) -> Plan:
+        """The recipe's steps; hashes local files that are not known yet."""
+        return make_plan(recipe, self.lock(recipe), self._local)
+
+    def plan_unread(self, recipe: Recipe) -> Plan | None:
+        """As :meth:`plan`, but None where that would need a file to be hashed."""
+        try:
+            return make_plan(recipe, self.lock(recipe), _Unread(self._local))
+        except NotRead:
+            return None
+
+    def done(self, node: Node) -> bool:
+        """Whether the step's artifact is in the store (and, of a download, the files are too)."""
+        if self.store.find(node.kind, node.key) is None:
+            return False
+        return node.step.complete() if isinstance(node.step, Download) else True
+
+    def path_of(self, node: Node | Local) -> Path:
+        """Where a step finds this input; ForgeError where it is not there."""
+        if isinstance(node, Local):
+            return node.path
+        artifact = self.store.find(node.kind, node.key)
+        if artifact is None or not self.done(node):
+            raise ForgeError(f"not run, because {node.kind} has not been finished")
+        return node.step.folder() if isinstance(node.step, Download) else artifact.data
+
+    def model_link(self, name: str) -> Path:
+        """The stable path of a recipe's finished model."""
+        return self.store.root / "models" / name
+
+    def built(self, name: str) -> Built | None:
+        try:
+            raw = json.loads((self.store.root / "built" / f"{name}.json").read_bytes())
+            return Built(dict(raw["keys"]), dict(raw["figures"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def finish(self, plan: Plan, figures: Mapping[str, Any]) -> None:
+        """Record a finished build and point the recipe's stable path at its model."""
+        name = plan.recipe.name
+        keys = {node.kind: node.key for node in plan.nodes()}
+        record = json.dumps({"keys": keys, "figures": dict(figures)}, indent=1, sort_keys=True)
+        _replace_text(self.store.root / "built" / f"{name}.json", record + "\n")
+        artifact = self.store.find("quantize", plan.quantize.key)
+        assert artifact is not None
+        target = os.path.relpath(artifact.data, self.model_link(name).parent)
+        _replace_link(self.model_link(name), target)
+
+
+def _replace_text(path: Path, text: str) -> None:
+    if path.is_file() and path.read_text() == text:
+        return
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    staged.write_text(text)
+    os.replace(staged, path)
+
+
+def _replace_link(path: Path, target: str) -> None:
+    if path.is_symlink() and os.readlink(path) == target:
+        return
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    staged.unlink(missing_ok=True)
+    staged.symlink_to(target)
+    os.replace(staged, path)

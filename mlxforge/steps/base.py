@@ -1,0 +1,37 @@
+"""The one contract of all steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mlxforge.progress import Progress
+
+__all__ = ["Step"]
+
+
+class Step:
+    """A piece of work, as a frozen value: subclasses are frozen dataclasses of JSON-plain fields.
+
+    The fields are the parameters, and all of them are part of the key. Raise ``version`` when
+    the same parameters and inputs would give other bytes than before. ``tools`` names the
+    distributions whose version can change the bytes, ``backend`` says whether the device can.
+    """
+
+    kind: ClassVar[str]
+    version: ClassVar[int] = 1
+    tools: ClassVar[tuple[str, ...]] = ()
+    backend: ClassVar[bool] = False
+    blas: ClassVar[bool] = False  # whether an optimized BLAS is worth loading on a CPU
+
+    def parameters(self) -> dict[str, Any]:
+        return asdict(self)  # type: ignore[call-overload,no-any-return]
+
+    def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
+        """Read ``inputs`` (name -> folder or file), write files into the empty folder ``out``.
+
+        Raises ForgeError for what the user can mend. Knows nothing of doit, keys or the store.
+        """
+        raise NotImplementedError

@@ -1,0 +1,51 @@
+"""download: one commit of a Hub repository, into the standard Hugging Face cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlxforge.progress import Progress
+from mlxforge.steps.base import Step
+
+__all__ = ["Download"]
+
+
+@dataclass(frozen=True)
+class Download(Step):
+    """No inputs -> ``snapshot.json``, the receipt; the files stay in the cache that all tools
+    share. ``files`` is the lock's: name -> size and digest."""
+
+    repo: str
+    commit: str
+    files: Mapping[str, Mapping[str, Any]]
+
+    kind = "download"
+
+    def folder(self) -> Path:
+        """Where the files lie on this machine."""
+        from mlxforge.hub.cache import snapshot_folder
+
+        return snapshot_folder(self.repo, self.commit)
+
+    def complete(self) -> bool:
+        """Whether every file is in the cache with its size; the digests were checked once."""
+        try:
+            return all(
+                (self.folder() / name).stat().st_size == fact["size"]
+                for name, fact in self.files.items()
+            )
+        except OSError:
+            return False
+
+    def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
+        from mlxforge.hub.client import fetch_snapshot
+        from mlxforge.hub.verify import check_files
+
+        folder = fetch_snapshot(self.repo, self.commit, self.files, progress)
+        check_files(folder, self.files)
+        receipt = {"repo": self.repo, "commit": self.commit, "files": dict(self.files)}
+        (out / "snapshot.json").write_text(json.dumps(receipt, indent=1, sort_keys=True) + "\n")

@@ -1,0 +1,108 @@
+"""Running a step in an operating-system process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from mlxforge.errors import ForgeError
+from mlxforge.progress import Progress
+from mlxforge.steps.base import Step
+
+__all__ = ["run_in_process", "stop_all"]
+
+_running: set[subprocess.Popen[str]] = set()
+_guard = threading.Lock()
+
+
+def run_in_process(
+    step: Step, inputs: Mapping[str, Path], out: Path, log: Path, progress: Progress
+) -> None:
+    """Run ``step`` to its end; raises ForgeError where it fails or dies.
+
+    The process leads a session of its own, so that Ctrl-C reaches only us, and is killed when
+    this call ends for whatever reason. What it prints goes to ``log``.
+    """
+    job = {
+        "kind": step.kind,
+        "parameters": step.parameters(),
+        "inputs": {name: str(path) for name, path in inputs.items()},
+        "out": str(out),
+    }
+    with log.open("w", encoding="utf-8") as printed:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlxforge.steps.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=printed,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+    with _guard:
+        _running.add(process)
+    try:
+        failure = _converse(process, job, progress)
+    finally:
+        _kill(process)
+        for pipe in (process.stdin, process.stdout):
+            if pipe:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        with _guard:
+            _running.discard(process)
+    if failure:
+        message, hint, crashed = failure
+        more = f"the whole story is in {log}" if crashed else hint
+        raise ForgeError(message, more)
+
+
+def stop_all() -> None:
+    """Kill every step that is running in this program."""
+    with _guard:
+        for process in _running:
+            _kill(process)
+
+
+def _converse(
+    process: subprocess.Popen[str], job: Mapping[str, object], progress: Progress
+) -> tuple[str, str | None, bool] | None:
+    assert process.stdin and process.stdout
+    verdict = None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+    for line in process.stdout:
+        message = json.loads(line)
+        if "total" in message:
+            progress(message["done"], message["total"], message["unit"])
+        else:
+            verdict = message
+    status = process.wait()
+    if verdict is None:
+        return _death(status), None, True
+    if verdict.get("finished"):
+        return None
+    return verdict["error"], verdict.get("hint"), bool(verdict.get("crash"))
+
+
+def _death(status: int) -> str:
+    if status >= 0:
+        return f"the step's process ended with status {status} and no word"
+    name = signal.Signals(-status).name
+    why = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+    return f"the step's process was killed by {name}{why}"
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -1,0 +1,77 @@
+"""quantize: a source and its layer table in, an MLX model folder out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlxforge.errors import Position
+from mlxforge.progress import Progress
+from mlxforge.recipe.model import Override
+from mlxforge.recipe.model import Quantize as Wanted
+from mlxforge.steps.base import Step
+
+__all__ = ["Quantize"]
+
+
+@dataclass(frozen=True)
+class Quantize(Step):
+    """``source``, ``layers`` -> a folder that mlx_lm loads, with ``mlxforge.json`` beside it."""
+
+    method: str
+    bits: int
+    group_size: int
+    mode: str
+    scales: str
+    dtype: str | None
+    refine: str
+    overrides: tuple[dict[str, Any], ...] = ()
+
+    kind = "quantize"
+    tools = ("mlx", "mlx-lm")
+    backend = True
+
+    @classmethod
+    def of(cls, wanted: Wanted) -> Quantize:
+        rules = tuple(
+            {
+                "layers": rule.layers,
+                "quantize": rule.quantize,
+                "bits": rule.bits if rule.quantize else None,
+                "group_size": rule.group_size if rule.quantize else None,
+                "mode": rule.mode if rule.quantize else None,
+            }
+            for rule in wanted.overrides
+        )
+        return cls(
+            wanted.method, wanted.bits, wanted.group_size, wanted.mode, wanted.scales,
+            wanted.dtype, wanted.refine, rules,
+        )  # fmt: skip
+
+    def wanted(self) -> Wanted:
+        """The recipe's section again; positions are numbers of rules."""
+        rules = tuple(
+            Override(
+                layers=rule["layers"],
+                quantize=rule["quantize"],
+                bits=rule["bits"] or self.bits,
+                group_size=rule["group_size"] or self.group_size,
+                mode=rule["mode"] or self.mode,
+                at=Position("overrides", number, 1),
+            )
+            for number, rule in enumerate(self.overrides, start=1)
+        )
+        return Wanted(
+            self.method, self.bits, self.group_size, self.mode, self.scales, self.dtype,
+            self.refine, rules,
+        )  # fmt: skip
+
+    def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
+        from mlxforge.models.assign import assign
+        from mlxforge.models.layers import LayerTable
+        from mlxforge.models.quantized import write_model
+
+        table = LayerTable.load(inputs["layers"] / "layers.json")
+        write_model(inputs["source"], assign(table, self.wanted()), self, out, progress)

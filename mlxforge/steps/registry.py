@@ -1,0 +1,24 @@
+"""Every step by its kind. A new step is one module and one line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from mlxforge.steps.base import Step
+
+__all__ = ["STEPS", "make_step"]
+
+STEPS = {
+    "download": "mlxforge.steps.download:Download",
+    "inspect": "mlxforge.steps.inspect:Inspect",
+    "quantize": "mlxforge.steps.quantize:Quantize",
+    "baseline": "mlxforge.steps.baseline:Baseline",
+    "evaluate": "mlxforge.steps.evaluate:Evaluate",
+}
+
+
+def make_step(kind: str, parameters: dict[str, Any]) -> Step:
+    module, name = STEPS[kind].split(":")
+    step: Step = getattr(import_module(module), name)(**parameters)
+    return step

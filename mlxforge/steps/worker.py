@@ -1,0 +1,104 @@
+"""The process that a step runs in: one job in, progress and one verdict out, as JSON lines.
+
+The parent keeps our standard input open for as long as it lives. When it is gone, however it
+went, the pipe closes and this process ends at once: no orphan goes on writing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any, TextIO
+
+from mlxforge.errors import ForgeError
+
+__all__ = ["main"]
+
+REPORT_EVERY = 0.1  # seconds
+
+
+def _end_with_parent(pipe: TextIO) -> None:
+    pipe.read()
+    os._exit(3)
+
+
+class _Reports:
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._last = 0.0
+
+    def send(self, message: dict[str, Any]) -> None:
+        self._out.write(json.dumps(message) + "\n")
+        self._out.flush()
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        now = time.monotonic()
+        if done >= total or now - self._last >= REPORT_EVERY:
+            self._last = now
+            self.send({"done": done, "total": total, "unit": unit})
+
+
+def _log_trace() -> None:
+    with contextlib.suppress(OSError):  # the log may lie on the very disk that is full
+        traceback.print_exc()
+
+
+def main() -> int:
+    """Run the job on standard input; what the step prints goes to standard error."""
+    reports = _Reports(os.fdopen(os.dup(1), "w", encoding="utf-8"))
+    os.dup2(2, 1)
+    job = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, args=(sys.stdin,), daemon=True).start()
+    try:
+        _run(job, reports)
+    except ForgeError as error:
+        _log_trace()
+        reports.send({"error": error.message, "hint": error.hint})
+        return 1
+    except OSError as error:
+        from mlxforge.store.store import disk_error
+
+        _log_trace()
+        failure = disk_error(error)
+        reports.send({"error": failure.message, "hint": failure.hint})
+        return 1
+    except MemoryError:
+        _log_trace()
+        reports.send({"error": "memory ran out", "hint": None})
+        return 1
+    except Exception as error:
+        _log_trace()
+        reports.send({"error": f"{type(error).__name__}: {error}", "hint": None, "crash": True})
+        return 1
+    reports.send({"finished": True})
+    return 0
+
+
+def _run(job: dict[str, Any], reports: _Reports) -> None:
+    from mlxforge.steps.registry import make_step
+
+    step = make_step(job["kind"], job["parameters"])
+    if step.blas:
+        from mlxforge.models.blas import load_blas
+
+        load_blas()
+    if step.backend:
+        from mlxforge.models.device import use_backend
+
+        use_backend()
+    inputs = {name: Path(path) for name, path in job["inputs"].items()}
+    step.run(inputs, Path(job["out"]), reports.progress)
+
+
+if __name__ == "__main__":
+    code = main()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)  # no waiting for threads that watch pipes

@@ -1,0 +1,182 @@
+"""Locks: what is written is read again, and whatever else stands in the file is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mlxforge.errors import ForgeError
+from mlxforge.hub.names import is_file_name
+from mlxforge.lock import Lock, lock_file, read_lock, write_lock
+
+COMMIT = "5d0c6a1e" * 5
+FILES = {
+    "model.safetensors": {"size": 4096, "sha256": "7e" * 32},
+    "config.json": {"git_sha1": "03f2" * 10, "size": 912},
+}
+LOCK = Lock("acme/demo", "main", COMMIT, FILES)
+TEXT = f"""\
+# What demo stood for. Made by mlxforge; commit it with the recipe.
+source:
+  repo: "acme/demo"
+  revision: "main"
+  commit: "{COMMIT}"
+  files:
+    "config.json": {{size: 912, git_sha1: "{"03f2" * 10}"}}
+    "model.safetensors": {{size: 4096, sha256: "{"7e" * 32}"}}
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "recipes").mkdir()
+    return tmp_path / "recipes" / "demo.lock"
+
+
+@pytest.fixture
+def refusal(path: Path, tmp_path: Path) -> Callable[[str | bytes], str]:
+    """What is said of a lock file with this content."""
+
+    def read(content: str | bytes) -> str:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        with pytest.raises(ForgeError) as caught:
+            read_lock(path, tmp_path)
+        told = str(caught.value)
+        assert told.startswith("recipes/demo.lock:") and len(told.splitlines()) == 2
+        return told
+
+    return read
+
+
+def test_a_lock_lies_beside_its_recipe() -> None:
+    assert lock_file(Path("recipes/family.yaml"), "family-4bit") == Path("recipes/family-4bit.lock")
+
+
+def test_no_file_is_no_lock(path: Path, tmp_path: Path) -> None:
+    assert read_lock(path, tmp_path) is None
+
+
+def test_a_lock_is_sorted_with_a_fact_a_line(path: Path, tmp_path: Path) -> None:
+    write_lock(path, "demo", LOCK)
+    assert path.read_text() == TEXT
+    assert read_lock(path, tmp_path) == LOCK
+    assert [file.name for file in path.parent.iterdir()] == ["demo.lock"]
+
+
+def test_equal_locks_are_equal_bytes(path: Path) -> None:
+    write_lock(path, "demo", LOCK)
+    first = path.read_bytes()
+    write_lock(path, "demo", Lock("acme/demo", "main", COMMIT, dict(reversed(FILES.items()))))
+    assert path.read_bytes() == first
+
+
+names = st.text(min_size=1, max_size=20).filter(is_file_name)
+digests = st.one_of(
+    st.from_regex("[0-9a-f]{64}", fullmatch=True).map(lambda digest: {"sha256": digest}),
+    st.from_regex("[0-9a-f]{40}", fullmatch=True).map(lambda digest: {"git_sha1": digest}),
+)
+facts = st.builds(lambda size, digest: {"size": size} | digest, st.integers(0, 1 << 50), digests)
+
+
+@settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(revision=names, files=st.dictionaries(names, facts, max_size=5))
+def test_whatever_is_written_is_read_again(
+    path: Path, tmp_path: Path, revision: str, files: dict[str, dict[str, object]]
+) -> None:
+    lock = Lock("acme/demo", revision, COMMIT, files)
+    write_lock(path, "demo", lock)
+    assert read_lock(path, tmp_path) == lock
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ("source:", "sources:", "the lock has no source"),
+        ("source:", "text: 1\nsource:", "the lock has the unknown key 'text'"),
+        ('"main"', "main\n  branch: x", "source has the unknown key 'branch'"),
+        ('  repo: "acme/demo"\n', "", "source has no repo"),
+        ('"acme/demo"', "7", "repo is 7, not text"),
+        ('"main"', '""', "revision is '', not text"),
+        (COMMIT, COMMIT[1:], "not 40 hexadecimal digits"),
+        (COMMIT, COMMIT.upper(), "not 40 hexadecimal digits"),
+        ("config.json", "../config.json", "'../config.json' is not the name of a file"),
+        ("config.json", "a/config.json", "'a/config.json' is not the name of a file"),
+        ("config.json", "..", "'..' is not the name of a file"),
+        ("config.json", "model.safetensors", "is written twice"),
+        ("commit:", "repo:", "the key 'repo' is written twice"),
+        ("{size: 912, ", "{", "'config.json' has no size"),
+        ("912", "-1", "the size of 'config.json' is -1"),
+        ("912", "true", "the size of 'config.json' is true"),
+        ("7e7e", "7g7e", "sha256 of 'model.safetensors'"),
+        ("git_sha1", "md5", "'config.json' needs a size and one of sha256 and git_sha1"),
+        ("{size: 4096, ", f"{{size: 4096, git_sha1: {COMMIT}, ", "needs a size and one of"),
+        ("{size: 4096, ", "{size: 4096, mode: 7, ", "has the unknown key 'mode'"),
+        ("  files:", "  files: []\nfiles:", "unknown key 'files'"),
+        ("  revision:", "<<<<<<< HEAD\n  revision:", "this is not YAML"),
+    ],
+)
+def test_a_damaged_lock_is_refused_with_the_reason(
+    refusal: Callable[[str | bytes], str], before: str, after: str, why: str
+) -> None:
+    assert before in TEXT
+    assert why in refusal(TEXT.replace(before, after))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[" * 5000, b"- 1", b"source:\n"])
+def test_what_is_no_lock_at_all_is_refused(
+    refusal: Callable[[str | bytes], str], content: bytes
+) -> None:
+    assert "this is not a lock" in refusal(content)
+
+
+def test_a_lock_that_cannot_be_read_or_written_is_told(path: Path, tmp_path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(ForgeError, match=r"recipes/demo\.lock cannot be read: Is a directory"):
+        read_lock(path, tmp_path)
+    with pytest.raises(ForgeError, match="cannot be written: Is a directory"):
+        write_lock(path, "demo", LOCK)
+    with pytest.raises(ForgeError, match="cannot be written: No such file"):
+        write_lock(tmp_path / "nowhere" / "demo.lock", "demo", LOCK)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_could_not_be_read_again_is_not_written(path: Path) -> None:
+    with pytest.raises(ForgeError, match="acme/demo cannot be locked: commit is 'main'"):
+        write_lock(path, "demo", Lock("acme/demo", "main", "main", FILES))
+    assert not path.exists()
+
+
+pieces = st.one_of(
+    st.sampled_from([*TEXT.splitlines(keepends=True), *TEXT.split(), "{", "]", "\n", "  ", "&a "]),
+    st.text(max_size=8),
+)
+damaged = st.one_of(
+    st.binary(max_size=200),
+    st.lists(pieces, max_size=30).map(lambda words: "".join(words).encode(errors="replace")),
+    st.builds(
+        lambda at, length, new: (TEXT[:at] + new + TEXT[at + length :]).encode(errors="replace"),
+        st.integers(0, len(TEXT)),
+        st.integers(0, 30),
+        st.text(max_size=8),
+    ),
+)
+
+
+@settings(max_examples=1000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(content=damaged)
+def test_whatever_stands_in_the_file_is_a_lock_or_refused(
+    path: Path, tmp_path: Path, content: bytes
+) -> None:
+    path.write_bytes(content)
+    try:
+        lock = read_lock(path, tmp_path)
+    except ForgeError as error:
+        assert len(str(error).splitlines()) <= 2
+        return
+    assert lock is not None
+    write_lock(path, "demo", lock)
+    assert read_lock(path, tmp_path) == lock
