@@ -1,0 +1,138 @@
+"""`doit build NAME… | glob`: make models."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from doit.cmd_run import Run as DoitRun
+from doit.cmd_run import opt_continue, opt_num_process
+from doit.dependency import Dependency, JSONCodec, MD5Checker, SqliteDB
+
+from mlxforge.errors import ForgeError
+from mlxforge.execute import execute
+from mlxforge.plan import NotLocked, Plan
+from mlxforge.project import Project
+from mlxforge.recipe.model import Recipe
+from mlxforge.report.units import readable_bytes
+from mlxforge.steps.process import stop_all
+from mlxforge.tasks.check import check_layers
+from mlxforge.tasks.commands.base import ForgeCommand, in_project
+from mlxforge.tasks.display import Display, make_display
+from mlxforge.tasks.graph import plan_tasks
+from mlxforge.tasks.reporter import BuildReporter
+
+__all__ = ["Build", "Run"]
+
+
+class Build(ForgeCommand, DoitRun):  # type: ignore[misc]
+    name = "build"
+    doc_purpose = "build models: download, quantize, evaluate what is not in the store yet"
+    doc_usage = "TASK... | GLOB"
+    doc_description = (
+        "TASK is a recipe's name; quote globs: doit build 'demo-*'. With --continue, a recipe "
+        "that fails does not stop the others; -n 2 runs two steps at a time."
+    )
+    execute_tasks = True
+    cmd_options = (opt_continue, opt_num_process)
+
+    def run(self, project: Project, params: Any, names: list[str]) -> int:
+        recipes = self.selected(project, names)
+        project.store.prepare()
+        display = make_display()
+        project.announce = lambda files, size: display.note(
+            f"hashing {files} files, {readable_bytes(size)}"
+        )
+        with _interruptible() as status:
+            plans, failed = self._plans(project, recipes, display, params["continue"])
+            code = self._run_doit(project, plans, display, params) if plans else 0
+            return 3 if failed and not code else code
+        return status[0]
+
+    def _plans(
+        self, project: Project, recipes: list[Recipe], display: Display, go_on: bool
+    ) -> tuple[list[Plan], bool]:
+        """The plans, checked as far as they can be before anything runs."""
+        plans, failed = [], False
+        for recipe in recipes:
+            try:
+                plans.append(self._checked(project, recipe, display))
+            except ForgeError as error:
+                if not go_on:
+                    raise
+                failed = True
+                display.failed(recipe.name, str(error))
+        return plans, failed
+
+    def _checked(self, project: Project, recipe: Recipe, display: Display) -> Plan:
+        try:
+            plan = project.plan(recipe)
+        except NotLocked:
+            display.note(f"locked {recipe.name}: wrote {project.make_lock(recipe).name}")
+            plan = project.plan(recipe)
+        if project.done(plan.quantize) or recipe.source.path is None:
+            return plan
+        if not project.done(plan.inspect):
+            execute(project, plan.inspect, lambda done, total, unit: None)
+        check_layers(project, plan)
+        return plan
+
+    def _run_doit(self, project: Project, plans: list[Plan], display: Display, params: Any) -> int:
+        summaries: list[str] = []
+        self.task_list = list(plan_tasks(project, plans, display, summaries.append))
+        self.sel_tasks = [plan.recipe.name for plan in plans]
+        # the store is the truth: doit's own record lives and dies with this run
+        self.dep_manager = Dependency(SqliteDB, ":memory:", MD5Checker, JSONCodec)
+        code: int = self._execute(
+            outfile=sys.stdout,
+            verbosity=2,
+            continue_=params["continue"],
+            reporter=BuildReporter(display),
+            num_process=params["num_process"],
+            par_type="thread",
+        )
+        for text in summaries:
+            print(text)
+        return code
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """INT and TERM stop the running steps; what is finished stays finished."""
+    status = [0]
+
+    def stop(number: int, frame: object) -> None:
+        status[0] = 128 + number
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield status
+    except KeyboardInterrupt:
+        stop_all()
+        print("\ninterrupted; finished steps are kept, build again to go on", file=sys.stderr)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Run(DoitRun):  # type: ignore[misc]
+    """doit's `run`, except among recipes, where it is `build`: `doit -n 2 build NAME`."""
+
+    def parse_execute(self, in_args: list[str]) -> int:
+        if not in_project(self.opt_vals, in_args):
+            code: int = super().parse_execute(in_args)
+            return code
+        build = Build(
+            task_loader=self.loader,
+            config=self.config,
+            bin_name=self.bin_name,
+            opt_vals=self.opt_vals,
+        )
+        words = list(in_args)
+        if "build" in words:
+            words.remove("build")
+        return build.parse_execute(words)  # type: ignore[no-any-return]

@@ -1,0 +1,103 @@
+"""`doit plan NAME`: what a build would do and why, and what would come out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mlxforge.execute import execute
+from mlxforge.models.size import assignment_bytes, model_size
+from mlxforge.plan import Node, NotLocked, Plan
+from mlxforge.project import Project
+from mlxforge.recipe.model import Recipe
+from mlxforge.report.changes import changes
+from mlxforge.report.layers import layer_rows
+from mlxforge.report.table import print_table
+from mlxforge.report.units import readable_bytes
+from mlxforge.tasks.check import check_layers, layer_table
+from mlxforge.tasks.commands.base import ForgeCommand
+
+__all__ = ["PlanRecipes"]
+
+opt_layers = {
+    "name": "layers",
+    "short": "l",
+    "long": "layers",
+    "type": bool,
+    "default": False,
+    "help": "every layer on a line of its own, not one line per pattern",
+}
+
+
+class PlanRecipes(ForgeCommand):
+    name = "plan"
+    doc_purpose = "say what a build would run and why, and how large the result will be"
+    doc_usage = "TASK... | GLOB"
+    cmd_options = (opt_layers,)
+
+    def run(self, project: Project, params: Any, names: list[str]) -> int:
+        for number, recipe in enumerate(self.selected(project, names)):
+            if number:
+                print()
+            print(recipe.name)
+            self._print(project, recipe, params["layers"])
+        return 0
+
+    def _print(self, project: Project, recipe: Recipe, every: bool) -> None:
+        try:
+            plan = project.plan(recipe)
+        except NotLocked as error:
+            steps = ["download", "inspect", "quantize"] + ["evaluate"] * bool(recipe.evaluate)
+            print(f"  would run {', '.join(steps)}\n  {error}")
+            return
+        if recipe.source.path is not None and not project.done(plan.inspect):
+            project.store.prepare()
+            execute(project, plan.inspect, lambda done, total, unit: None)
+        rows = list(_step_rows(project, plan))
+        print_table(("  step", "key", "", "why"), rows)
+        if project.done(plan.inspect):
+            self._print_layers(project, plan, every)
+        else:
+            print("\n  layers and sizes can be told once the source is downloaded")
+
+    def _print_layers(self, project: Project, plan: Plan, every: bool) -> None:
+        assignments = check_layers(project, plan)
+        cast = layer_table(project, plan).cast(plan.recipe.quantize.dtype)
+        size = model_size(assignments, cast)
+        print()
+        heads = ("  layer", "role", "n", "shape", "bits", "group", "mode", "bytes", "decided by")
+        print_table(heads, layer_rows(assignments, cast, every), right=(2, 4, 5, 7))
+        kept = sum(assignment_bytes(entry, cast) for entry in assignments if not entry.scheme)
+        print(
+            f"\n  result: {size.bytes:,} bytes of weights ({readable_bytes(size.bytes)}), "
+            f"{size.bits_per_weight:.3f} bits per weight, {size.parameters:,} parameters, "
+            f"{readable_bytes(kept)} of it not quantized"
+        )
+
+
+def _step_rows(project: Project, plan: Plan) -> Iterator[tuple[str, str, str, str]]:
+    needed = _needed(project, plan)
+    built = project.built(plan.recipe.name)
+    for node in plan.nodes():
+        if project.done(node):
+            state, why = "in the store", ""
+        elif node.key not in needed:
+            state, why = "not needed", "what would need it is in the store"
+        else:
+            state, why = "would run", changes(project, built, node)
+        yield f"  {node.kind}", node.key[:12], state, why
+
+
+def _needed(project: Project, plan: Plan) -> set[str]:
+    """Keys of the steps that a build would run."""
+    found: set[str] = set()
+
+    def walk(node: Node) -> None:
+        if not project.done(node):
+            found.add(node.key)
+            for _, value in node.inputs:
+                if isinstance(value, Node):
+                    walk(value)
+
+    walk(plan.final)
+    return found

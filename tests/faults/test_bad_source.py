@@ -1,0 +1,130 @@
+"""What a user gets for a source that cannot be used: one or two lines, and nothing is built."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Workspace
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(config))
+
+
+def cut(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def lie(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes((2**40).to_bytes(8, "little") + path.read_bytes()[8:])
+
+
+def pickle_only(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def empty(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def lose_shard(folder: Path) -> None:
+    index = {"weight_map": {"model.norm.weight": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def drop_tensor(folder: Path) -> None:
+    import mlx.core as mx
+
+    weights = dict(mx.load(str(folder / "model.safetensors")))
+    weights["model.layers.0.surprise.weight"] = weights.pop("model.norm.weight")
+    mx.save_safetensors(str(folder / "model.safetensors"), weights)
+
+
+CASES: list[tuple[Callable[[Path], Any], str]] = [
+    (shutil.rmtree, "the source folder {folder} does not exist"),
+    (empty, "the source folder {folder} is empty"),
+    (lambda folder: (folder / "model.safetensors").unlink(), "{folder} has no model*.safetensors"),
+    (
+        lambda folder: (folder / "model.safetensors").rename(folder / "weights.safetensors"),
+        "{folder} has no model*.safetensors; it has weights.safetensors",
+    ),
+    (pickle_only, "{folder} has pickled weights only (pytorch_model.bin); unpickling runs code"),
+    (cut, "is not a whole safetensors file: it is cut off"),
+    (lie, "its header claims 1099511627776 bytes"),
+    (lose_shard, "{folder} lacks the shard model-00002-of-00002.safetensors"),
+    (drop_tensor, "config.json and weights do not make a llama model"),
+    (lambda folder: (folder / "config.json").unlink(), "{folder} has no config.json"),
+    (lambda folder: (folder / "config.json").write_text("{"), "config.json is not JSON"),
+    (lambda folder: (folder / "config.json").write_text("[]"), "names no model_type"),
+    (lambda folder: edit_config(folder, model_type="lama"), "mlx_lm knows no model type 'lama'"),
+    (lambda folder: edit_config(folder, model_type="../llama"), "no model type '../llama'"),
+    (
+        lambda folder: edit_config(folder, model_type="switch_layers"),
+        "mlx_lm knows no model type 'switch_layers'",
+    ),
+    (
+        lambda folder: edit_config(folder, model_type="mine", auto_map={"AutoModel": "m.M"}),
+        "mlx_lm knows no model type 'mine' and would need its own code",
+    ),
+    (
+        lambda folder: edit_config(folder, model_file="run_me.py"),
+        "{folder} needs its own code ('run_me.py'), which is not run",
+    ),
+    (
+        lambda folder: edit_config(folder, quantization={"bits": 8, "group_size": 64}),
+        "{folder} is quantized already (8 bit)",
+    ),
+    (
+        lambda folder: edit_config(folder, hidden_size=192),
+        "config.json and weights do not make a llama model",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("harm,says", CASES, ids=[says[:40] for _, says in CASES])
+def test_a_source_that_cannot_be_used_is_refused_in_a_line_or_two(
+    workspace: Workspace,
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    harm: Callable[[Path], Any],
+    says: str,
+) -> None:
+    source = shutil.copytree(tiny(), tmp_path / "source")
+    harm(source)
+    workspace.recipe("tiny", f"source: {{path: {source}}}")
+    told = workspace.refused("build", "tiny")
+    problem = told[told.index("error: ") :]
+    assert says.format(folder=source) in problem
+    assert len(problem.strip().splitlines()) <= 2
+    assert workspace.artifacts() == []
+    assert not (workspace.cache / "models" / "tiny").exists()
+
+
+def test_a_missing_source_is_reported_where_it_is_written(workspace: Workspace) -> None:
+    workspace.recipe("tiny", "source:\n  path: ../nowhere\n")
+    told = workspace.refused("build", "tiny")
+    assert told.startswith("error: recipes/tiny.yaml:2:9: the source folder ")
+
+
+def test_code_in_a_source_is_neither_run_nor_copied(
+    workspace: Workspace, tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = shutil.copytree(tiny(), tmp_path / "source")
+    trap = tmp_path / "trap"
+    (source / "modeling_trap.py").write_text(f"open({str(trap)!r}, 'w')")
+    edit_config(source, auto_map={"AutoModelForCausalLM": "modeling_trap.Trap"})
+    workspace.recipe("tiny", f"source: {{path: {source}}}")
+    workspace.build("tiny")
+    assert not trap.exists()
+    assert list(workspace.cache.rglob("*.py")) == []

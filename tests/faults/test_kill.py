@@ -1,0 +1,124 @@
+"""Killed at any step, the next build goes on and ends with the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import DEMO, DOIT, Workspace
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+
+RECIPE = """\
+source: {{path: {source}}}
+evaluate:
+  text: {{path: {text}}}
+  samples: 2
+  sequence_length: 64
+  prompts: ["Tell me a short story."]
+  max_tokens: 8
+"""
+STEPS = ("inspect", "quantize", "baseline", "evaluate")
+
+
+def start(workspace: Workspace, mark: str, *words: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [str(DOIT), "build", "tiny", *words],
+        cwd=workspace.root,
+        env=os.environ | {"MLXFORGE_TEST_MARK": mark},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def marked(mark: str) -> list[int]:
+    """Processes that were started under ``mark`` and still run."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            alive = "State:\tZ" not in (folder / "status").read_text()
+            if alive and mark.encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"waited in vain for {what}"
+        time.sleep(0.01)
+
+
+def digests(workspace: Workspace) -> dict[str, str]:
+    found = {}
+    for folder in workspace.artifacts():
+        manifest = json.loads((folder / "manifest.json").read_text())
+        found[f"{manifest['kind']} {manifest['key']}"] = manifest["digest"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Path]
+) -> dict[str, str]:
+    workspace = Workspace(tmp_path_factory.mktemp("undisturbed") / "project")
+    workspace.recipe("tiny", RECIPE.format(source=tiny(), text=DEMO / "heldout.txt"))
+    workspace.build("tiny")
+    return digests(workspace)
+
+
+@pytest.mark.parametrize("kind", STEPS)
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM], ids=["KILL", "TERM"])
+def test_a_build_that_is_killed_in_a_step_is_continued(
+    workspace: Workspace,
+    tiny: Callable[..., Path],
+    undisturbed: dict[str, str],
+    kind: str,
+    sent: signal.Signals,
+) -> None:
+    workspace.recipe("tiny", RECIPE.format(source=tiny(), text=DEMO / "heldout.txt"))
+    mark = uuid.uuid4().hex
+    build = start(workspace, mark)
+    wait_for(lambda: list((workspace.cache / "logs").glob(f"{kind}-*")), f"step {kind}")
+    time.sleep(0.3)  # into the step, and before its end: importing MLX alone takes longer
+    build.send_signal(sent)
+    assert build.wait(timeout=30) != 0
+    wait_for(lambda: not marked(mark), "the step's process to end")
+    unfinished = {name.split()[0] for name in digests(workspace)}
+    assert kind not in unfinished
+
+    workspace.build("tiny")
+    assert digests(workspace) == undisturbed
+
+
+def test_a_step_that_the_system_kills_is_reported_and_built_by_the_next_run(
+    workspace: Workspace, tiny: Callable[..., Path], undisturbed: dict[str, str]
+) -> None:
+    workspace.recipe("tiny", RECIPE.format(source=tiny(), text=DEMO / "heldout.txt"))
+    mark = uuid.uuid4().hex
+    build = subprocess.Popen(
+        [str(DOIT), "build", "tiny"], cwd=workspace.root, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"MLXFORGE_TEST_MARK": mark},
+    )  # fmt: skip
+    wait_for(lambda: list((workspace.cache / "logs").glob("quantize-*")), "step quantize")
+    wait_for(lambda: len(marked(mark)) == 2, "the step's process")
+    step = next(pid for pid in marked(mark) if pid != build.pid)
+    os.kill(step, signal.SIGKILL)
+    _, told = build.communicate(timeout=60)
+    assert build.returncode == 1
+    assert "the step's process was killed by SIGKILL, as the system does when memory" in told
+    assert "Traceback" not in told
+
+    workspace.build("tiny")
+    assert digests(workspace) == undisturbed

@@ -1,0 +1,174 @@
+"""list, show, plan, verify and gc, through the real command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import DOIT, Workspace
+
+
+@pytest.fixture
+def source(tiny: Callable[..., Path]) -> Path:
+    return tiny(tied=False)
+
+
+def plain(source: Path, bits: int = 4) -> str:
+    return f"source:\n  path: {source}\nquantize:\n  bits: {bits}\n"
+
+
+def row(workspace: Workspace, name: str) -> list[str]:
+    listed = workspace.doit("list")
+    assert listed.returncode == 0, listed.stderr
+    return next(line for line in listed.stdout.splitlines() if line.startswith(f"{name} ")).split()
+
+
+def test_list_tells_missing_built_and_stale_apart(workspace: Workspace, source: Path) -> None:
+    workspace.recipe("tiny", plain(source))
+    assert row(workspace, "tiny")[1] == "missing"
+    workspace.build("tiny")
+    made = json.loads((workspace.cache / "models" / "tiny" / "mlxforge.json").read_text())
+    size, bits = f"{made['bytes'] / 1000:.1f}", f"{made['bits_per_weight']:.2f}"
+    assert row(workspace, "tiny")[1:5] == ["built", size, "kB", bits]
+    workspace.recipe("tiny", plain(source, 8))
+    assert row(workspace, "tiny")[1] == "stale"
+
+
+def test_list_shows_what_cannot_be_read_and_goes_on(workspace: Workspace, source: Path) -> None:
+    workspace.recipe("tiny", plain(source))
+    workspace.recipe("broken", "source: {path: x}\nbits: 4\n")
+    listed = workspace.doit("list").stdout
+    assert "tiny" in listed
+    assert "error: recipes/broken.yaml:2:1: unknown key 'bits'" in listed
+
+
+def test_list_shows_hub_recipes_without_asking_the_hub(workspace: Workspace) -> None:
+    workspace.recipe("phi", "source: {repo: microsoft/Phi-3.5-mini-instruct}\n")
+    assert row(workspace, "phi") == ["phi", "not", "locked", "microsoft/Phi-3.5-mini-instruct"]
+
+
+def test_show_says_where_every_value_was_written(workspace: Workspace, source: Path) -> None:
+    workspace.recipe("_base", f"source: {{path: {source}}}\nquantize:\n  bits: 4\n")
+    workspace.recipe("tiny", "extends: _base.yaml\nquantize:\n  group_size: 32\n")
+    shown = [line.split() for line in workspace.doit("show", "tiny").stdout.splitlines()]
+    assert ["quantize.bits", "4", "recipes/_base.yaml:3:9"] in shown
+    assert ["quantize.group_size", "32", "recipes/tiny.yaml:3:15"] in shown
+    assert ["quantize.mode", '"affine"', "default"] in shown
+
+
+def test_plan_says_what_would_run_and_how_large_it_will_be(
+    workspace: Workspace, source: Path
+) -> None:
+    workspace.recipe("tiny", plain(source))
+    told = workspace.doit("plan", "tiny").stdout
+    rows = [line.split() for line in told.splitlines()]
+    assert ["quantize", "would", "run", "never", "built"] in [row[:1] + row[2:] for row in rows]
+    assert "model.layers.*.self_attn.q_proj" in told
+    assert "default (recipes/tiny.yaml:4:3)" in told
+    workspace.build("tiny")
+    made = json.loads((workspace.cache / "models" / "tiny" / "mlxforge.json").read_text())
+    assert f"result: {made['bytes']:,} bytes of weights" in told
+    assert f"{made['bits_per_weight']:.3f} bits per weight" in told
+
+
+def test_plan_says_which_value_changed_and_by_what(workspace: Workspace, source: Path) -> None:
+    workspace.recipe("tiny", plain(source))
+    workspace.build("tiny")
+    workspace.recipe("tiny", plain(source, 8))
+    told = workspace.doit("plan", "tiny").stdout
+    assert "would run" in told and "bits 4 -> 8" in told
+
+
+def test_plan_of_an_unlocked_hub_recipe_says_what_is_missing(workspace: Workspace) -> None:
+    workspace.recipe("phi", "source:\n  repo: microsoft/Phi-3.5-mini-instruct\n")
+    told = workspace.doit("plan", "phi")
+    assert told.returncode == 0
+    assert "would run download, inspect, quantize" in told.stdout
+    assert "recipes/phi.yaml:2:9: phi is not locked" in told.stdout
+
+
+def test_verify_finds_a_flipped_bit(workspace: Workspace, source: Path) -> None:
+    workspace.recipe("tiny", plain(source))
+    assert "has not been built" in workspace.refused("verify", "tiny")
+    workspace.build("tiny")
+    assert "tiny  quantize  ok  " in workspace.doit("verify", "tiny").stdout
+    weights = workspace.cache / "models" / "tiny" / "model.safetensors"
+    weights.chmod(0o644)
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    done = workspace.doit("verify", "tiny")
+    assert done.returncode == 1
+    assert "model.safetensors has other bytes than were written" in done.stdout
+
+
+def test_gc_is_dry_and_removes_only_what_no_recipe_needs(
+    workspace: Workspace, source: Path
+) -> None:
+    workspace.recipe("tiny", plain(source))
+    workspace.build("tiny")
+    assert workspace.doit("gc").stdout == "nothing to remove\n"
+    workspace.recipe("tiny", plain(source, 8))
+    workspace.build("tiny")
+    old, new = sorted(workspace.artifacts("quantize"), key=lambda path: path.stat().st_mtime)
+    assert "doit gc --delete` removes them" in workspace.doit("gc").stdout
+    assert old.exists()
+    assert "freed" in workspace.doit("gc", "--delete").stdout
+    assert not old.exists() and new.exists()
+    assert "tiny  quantize  ok" in workspace.doit("verify", "tiny").stdout
+
+
+def test_gc_does_not_run_while_a_recipe_cannot_be_read(workspace: Workspace, source: Path) -> None:
+    workspace.recipe("tiny", plain(source))
+    workspace.build("tiny")
+    workspace.recipe("broken", "source: {path: x}\nbits: 4\n")
+    assert "its needs are not known" in workspace.refused("gc", "--delete")
+
+
+def test_completion_offers_recipes_and_commands(workspace: Workspace, source: Path) -> None:
+    workspace.recipe("tiny", plain(source))
+    script = workspace.doit("tabcompletion").stdout
+    assert "verify" in script and "build" in script
+    assert workspace.doit("list", "--quiet").stdout == "tiny\n"
+
+
+def test_doits_own_projects_keep_doits_own_commands(tmp_path: Path) -> None:
+    (tmp_path / "dodo.py").write_text(
+        "def task_hello():\n    return {'actions': ['echo hello-from-doit'], 'verbosity': 2}\n"
+    )
+    for words, says in ((["list"], "hello"), ([], "hello-from-doit"), (["run"], "hello-from-doit")):
+        done = subprocess.run([str(DOIT), *words], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert says in done.stdout
+
+
+def test_help_explains_each_command(workspace: Workspace) -> None:
+    for word in ("build", "list", "show", "plan", "verify", "gc"):
+        told = workspace.doit("help", word)
+        assert told.returncode == 0 and "PURPOSE" in told.stdout, word
+
+
+def test_a_recipe_named_like_a_command_is_refused(workspace: Workspace, source: Path) -> None:
+    workspace.recipe("build", plain(source))
+    assert "build" in workspace.refused("build", "build")
+
+
+def test_an_unknown_flag_is_one_line(workspace: Workspace) -> None:
+    done = workspace.doit("build", "--colour")
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1 and "--colour" in done.stderr
+
+
+def test_output_may_be_cut_off_by_head(workspace: Workspace, source: Path) -> None:
+    for number in range(300):
+        workspace.recipe(f"recipe-{number}", plain(source))
+    done = subprocess.run(
+        f"{DOIT} list | head -1", shell=True, cwd=workspace.root, capture_output=True, text=True,
+        env=os.environ,
+    )  # fmt: skip
+    assert done.stderr == ""
