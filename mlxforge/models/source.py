@@ -22,9 +22,9 @@ __all__ = [
 
 SIDE_FILES = (
     "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
-    "merges.txt", "spiece.model", "sentencepiece.bpe.model", "*.tiktoken", "*.jinja", "chat_template.json", "generation_config.json",
-    "preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json",
-    "LICENSE*", "NOTICE*",
+    "merges.txt", "spiece.model", "sentencepiece.bpe.model", "*.tiktoken", "*.jinja",
+    "chat_template.json", "generation_config.json", "preprocessor_config.json",
+    "processor_config.json", "video_preprocessor_config.json", "LICENSE*", "NOTICE*",
 )  # fmt: skip
 """What is copied beside the weights, byte for byte."""
 
