@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable
 
 from mlxforge.errors import ForgeError
+from mlxforge.hub.verify import check_files
 from mlxforge.local import Local
 from mlxforge.plan import Node
 from mlxforge.progress import Progress
 from mlxforge.project import Project
+from mlxforge.steps.download import Download
 from mlxforge.steps.process import run_in_process
+from mlxforge.store.store import disk_error
 
 __all__ = ["execute"]
 
@@ -25,20 +28,30 @@ def execute(
     Raises ForgeError where an input is missing or the step fails; the store is then as before.
     """
     store = project.store
-    with store.locked(node.key, waiting):
-        if project.done(node):
-            return
-        inputs = {name: project.path_of(value) for name, value in node.inputs}
-        started = time.monotonic()
-        with store.staging(node.key) as out:
-            log = store.log(node.kind, node.key)
-            run_in_process(node.step, inputs, out, log, progress)
+    try:
+        with store.locked(node.key, waiting):
+            if project.done(node):
+                return
+            inputs = {name: project.path_of(value) for name, value in node.inputs}
             for _, value in node.inputs:
-                _check_unchanged(value)
-            seconds = time.monotonic() - started
-            store.publish(node.kind, node.key, node.recipe, out, seconds)
+                _check_input(project, value)
+            started = time.monotonic()
+            with store.staging(node.key) as out:
+                log = store.log(node.kind, node.key)
+                run_in_process(node.step, inputs, out, log, progress)
+                for _, value in node.inputs:
+                    _check_input(project, value)
+                seconds = time.monotonic() - started
+                store.publish(node.kind, node.key, node.recipe, out, seconds)
+    except OSError as error:
+        raise disk_error(error) from error
 
 
-def _check_unchanged(value: Node | Local) -> None:
-    if isinstance(value, Local) and (path := value.changed()):
-        raise ForgeError(f"{path} was changed while it was read", "run the build again")
+def _check_input(project: Project, value: Node | Local) -> None:
+    """What a step reads from outside the store must be what its key stands for: before it reads,
+    so that it reads nothing else, and after, so that nobody changed it meanwhile."""
+    if isinstance(value, Local):
+        if path := value.changed():
+            raise ForgeError(f"{path} was changed while it was read", "run the build again")
+    elif isinstance(value.step, Download):
+        check_files(value.step.folder(), value.step.files, project.sha256)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlxforge.errors import ForgeError, Position
 from mlxforge.models.source import check_source, source_files
-from mlxforge.store.hashes import FileHashes
+from mlxforge.recipe.words import printable
+from mlxforge.store.hashes import Facts, FileHashes, Hashed, file_facts
 from mlxforge.store.keys import files_digest
 
 __all__ = ["Local", "LocalFiles", "NotRead"]
@@ -22,22 +24,23 @@ class NotRead(Exception):
 class Local:
     """A folder or a file, where it lies and the key that stands for its content.
 
-    ``facts`` are its files' sizes and times when they were hashed, so that a change while a
-    step reads them does not go unnoticed.
+    ``facts`` are those of its files under which they were hashed, so that a change while a step
+    reads them does not go unnoticed.
     """
 
     path: Path
     key: str
-    facts: tuple[tuple[Path, int, int], ...] = ()
+    facts: tuple[tuple[Path, Facts], ...] = ()
 
     def changed(self) -> Path | None:
-        """The first file that is not what it was when it was hashed."""
-        for path, size, mtime in self.facts:
+        """The first file that is not what it was when it was hashed, is gone, or is new."""
+        known = dict(self.facts)
+        present = set(source_files(self.path)) if self.path.is_dir() else {self.path}
+        for path in sorted(known.keys() | present):
             try:
-                status = path.stat()
+                if path not in known or file_facts(path) != known[path]:
+                    return path
             except OSError:
-                return path
-            if (status.st_size, status.st_mtime_ns) != (size, mtime):
                 return path
         return None
 
@@ -51,35 +54,53 @@ class LocalFiles:
     def __init__(self, hashes: FileHashes, announce: Callable[[int, int], None]) -> None:
         self._hashes = hashes
         self._announce = announce
-        self._found: dict[Path, Local] = {}
+        self._folders: dict[Path, Local] = {}
+        self._files: dict[Path, Local] = {}
 
     def folder(self, path: Path, at: Position | None, read: bool = True) -> Local:
         """A source folder. ForgeError where it cannot be one, NotRead where ``read`` forbids."""
-        if path not in self._found:
-            check_source(path, at)
-            files = source_files(path)
-            digests = self._digests(files, read)
-            key = files_digest({file.name: digests[file] for file in files})
-            self._found[path] = Local(path, key, _facts(files))
-        return self._found[path]
+        if path not in self._folders:
+            with _readable(path, at):
+                check_source(path, at)
+                hashed = self._hashed(source_files(path), read)
+            key = files_digest({file.name: found.sha256 for file, found in hashed.items()})
+            self._folders[path] = Local(path, key, _facts(hashed))
+        return self._folders[path]
 
     def file(self, path: Path, at: Position | None, read: bool = True) -> Local:
         """One file, such as a text."""
-        if path not in self._found:
-            if not path.is_file():
-                raise ForgeError(f"the text {path} does not exist", at=at)
-            self._found[path] = Local(path, self._digests([path], read)[path], _facts([path]))
-        return self._found[path]
+        if path not in self._files:
+            with _readable(path, at):
+                if not path.is_file():
+                    what = "is a folder, not a file" if path.is_dir() else "does not exist"
+                    raise ForgeError(f"the text {path} {what}", at=at)
+                hashed = self._hashed([path], read)
+            self._files[path] = Local(path, hashed[path].sha256, _facts(hashed))
+        return self._files[path]
 
-    def _digests(self, files: Sequence[Path], read: bool) -> dict[Path, str]:
+    def sha256(self, path: Path) -> str:
+        """The digest of any file, read only where it is not known yet."""
+        return self._hashed([path], True)[path].sha256
+
+    def _hashed(self, files: Sequence[Path], read: bool) -> dict[Path, Hashed]:
         if not read and any(self._hashes.known(file) is None for file in files):
             raise NotRead
         return self._hashes.of(files, self._announce)
 
 
-def _facts(files: Sequence[Path]) -> tuple[tuple[Path, int, int], ...]:
-    found = []
-    for file in files:
-        status = file.stat()
-        found.append((file, status.st_size, status.st_mtime_ns))
-    return tuple(found)
+def _facts(hashed: Mapping[Path, Hashed]) -> tuple[tuple[Path, Facts], ...]:
+    return tuple((file, found.facts) for file, found in hashed.items())
+
+
+@contextmanager
+def _readable(path: Path, at: Position | None) -> Iterator[None]:
+    """Turns what the system says of a path into what a user is told."""
+    try:
+        yield
+    except OSError as error:
+        raise ForgeError(f"{shortened(path)} cannot be read: {error.strerror}", at=at) from error
+
+
+def shortened(path: Path) -> str:
+    text = printable(str(path))
+    return text if len(text) <= 120 else f"{text[:60]}…{text[-50:]}"

@@ -163,6 +163,12 @@ def _check_supported(recipe: Recipe) -> None:
                 f"it builds: {', '.join(able)}",
                 at=recipe.positions.get(("quantize", key)),
             )
+    if recipe.upload is not None and recipe.upload.on_build:
+        raise ForgeError(
+            "upload.on_build cannot be followed by this version: it publishes nothing",
+            "leave on_build out",
+            at=recipe.positions.get(("upload", "on_build")),
+        )
     text = recipe.evaluate.text if recipe.evaluate else None
     if text is not None and text.dataset is not None:
         raise ForgeError(

@@ -18,7 +18,7 @@ from mlxforge.recipe.load import Book, load_book
 from mlxforge.recipe.model import Recipe
 from mlxforge.steps.download import Download
 from mlxforge.store.hashes import FileHashes
-from mlxforge.store.store import Store
+from mlxforge.store.store import Store, disk_error
 
 __all__ = ["Built", "Project"]
 
@@ -66,12 +66,19 @@ class Project:
         return read_lock(lock_file(recipe.file, recipe.name), self.root)
 
     def make_lock(self, recipe: Recipe) -> Path:
-        """Ask the Hub what the recipe's names stand for now, and write it down."""
-        from mlxforge.hub.client import resolve
+        """Ask the Hub what the recipe's names stand for now, and write it down.
+
+        A model that cannot be built here is refused by its config, before its weights are fetched.
+        """
+        from mlxforge.hub.client import fetch_config, resolve
+        from mlxforge.models.load import check_config
+        from mlxforge.models.source import read_config
 
         source = recipe.source
         assert source.repo is not None
         commit, files = resolve(source.repo, source.revision)
+        folder = fetch_config(source.repo, commit)
+        check_config(folder, read_config(folder))
         path = lock_file(recipe.file, recipe.name)
         write_lock(path, recipe.name, Lock(source.repo, source.revision, commit, files))
         return path
@@ -86,6 +93,10 @@ class Project:
             return make_plan(recipe, self.lock(recipe), _Unread(self._local))
         except NotRead:
             return None
+
+    def sha256(self, path: Path) -> str:
+        """The digest of a file outside the store; each version of it is read once."""
+        return self._local.sha256(path)
 
     def done(self, node: Node) -> bool:
         """Whether the step's artifact is in the store (and, of a download, the files are too)."""
@@ -109,7 +120,9 @@ class Project:
     def built(self, name: str) -> Built | None:
         try:
             raw = json.loads((self.store.root / "built" / f"{name}.json").read_bytes())
-            return Built(dict(raw["keys"]), dict(raw["figures"]))
+            figures = dict(raw["figures"])
+            figures["bytes"], figures["bits_per_weight"]  # a damaged record is as good as none
+            return Built(dict(raw["keys"]), figures)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -118,11 +131,14 @@ class Project:
         name = plan.recipe.name
         keys = {node.kind: node.key for node in plan.nodes()}
         record = json.dumps({"keys": keys, "figures": dict(figures)}, indent=1, sort_keys=True)
-        _replace_text(self.store.root / "built" / f"{name}.json", record + "\n")
         artifact = self.store.find("quantize", plan.quantize.key)
         assert artifact is not None
         target = os.path.relpath(artifact.data, self.model_link(name).parent)
-        _replace_link(self.model_link(name), target)
+        try:
+            _replace_text(self.store.root / "built" / f"{name}.json", record + "\n")
+            _replace_link(self.model_link(name), target)
+        except OSError as error:
+            raise disk_error(error) from error
 
 
 def _replace_text(path: Path, text: str) -> None:

@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url, snapshot_download
+from huggingface_hub import (
+    HfApi,
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    snapshot_download,
+)
 from huggingface_hub.hf_api import RepoFile
 
 from mlxforge.errors import ForgeError
@@ -18,7 +24,7 @@ from mlxforge.hub.progress import byte_counter
 from mlxforge.models.source import is_source_file
 from mlxforge.progress import Progress
 
-__all__ = ["fetch_snapshot", "resolve"]
+__all__ = ["fetch_config", "fetch_snapshot", "resolve"]
 
 
 def resolve(repo: str, revision: str) -> tuple[str, dict[str, dict[str, Any]]]:
@@ -48,6 +54,14 @@ def resolve(repo: str, revision: str) -> tuple[str, dict[str, dict[str, Any]]]:
     except Exception as error:
         raise told(error, repo, revision) from error
     return commit, wanted
+
+
+def fetch_config(repo: str, commit: str) -> Path:
+    """The snapshot's folder, with config.json alone downloaded."""
+    try:
+        return Path(hf_hub_download(repo, "config.json", revision=commit)).parent
+    except Exception as error:
+        raise told(error, repo, commit) from error
 
 
 def _wanted(name: str) -> bool:

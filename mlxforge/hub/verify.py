@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mlxforge.errors import ForgeError
+from mlxforge.models.source import source_files
 from mlxforge.store.hashes import sha256_of
 
 __all__ = ["check_files"]
 
 
-def check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+def check_files(
+    folder: Path,
+    files: Mapping[str, Mapping[str, Any]],
+    sha256: Callable[[Path], str] = sha256_of,
+) -> None:
     """Raises ForgeError naming the files that are missing or differ in size or digest.
 
     The cache keeps content under its digest. What lies there under a digest that it does not
     have is of no use to anybody, and would be taken for downloaded for ever: it is removed.
+    ``sha256`` may remember digests of files that did not change.
     """
     wrong = {}
     for name, fact in sorted(files.items()):
-        if problem := _problem(folder / name, fact):
+        if problem := _problem(folder / name, fact, sha256):
             wrong[name] = problem
             _discard(folder / name, fact)
     if wrong:
@@ -30,19 +36,21 @@ def check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
         where = folder / name
         hint = f"delete {where.resolve()} and build again" if where.exists() else "build again"
         raise ForgeError(f"{name} as downloaded {problem}{more}", hint)
+    for path in source_files(folder):
+        if path.name not in files:
+            raise ForgeError(
+                f"{path} is not among the lock's files, and a build would read it", "remove it"
+            )
 
 
-def _problem(path: Path, fact: Mapping[str, Any]) -> str | None:
+def _problem(path: Path, fact: Mapping[str, Any], sha256: Callable[[Path], str]) -> str | None:
     if not path.is_file():
         return "is missing: the Hub did not give it"
     if (size := path.stat().st_size) != fact["size"]:
         return f"has {size} bytes, the lock says {fact['size']}"
-    kind, digest = _digest(path, fact)
+    kind = "sha256" if "sha256" in fact else "git_sha1"
+    digest = sha256(path) if kind == "sha256" else git_sha1(path)
     return None if digest == fact[kind] else f"has another {kind} than the lock says"
-
-
-def _digest(path: Path, fact: Mapping[str, Any]) -> tuple[str, str]:
-    return ("sha256", sha256_of(path)) if "sha256" in fact else ("git_sha1", git_sha1(path))
 
 
 def _discard(path: Path, fact: Mapping[str, Any]) -> None:

@@ -91,7 +91,8 @@ def _decide(layer: Layer, quantize: Quantize, matches: list[set[str]]) -> Assign
     if layer.role == "router" and quantize.bits < ROUTER_BITS:
         divides = [size for size in (64, 32) if layer.weight.shape[-1] % size == 0]
         scheme = Scheme(ROUTER_BITS, divides[0], "affine") if divides else None
-        return Assignment(layer, scheme, f"routers keep {ROUTER_BITS} bits")
+        kept = f"{ROUTER_BITS} bits" if scheme else "what they are: no group size divides them"
+        return Assignment(layer, scheme, f"routers keep {kept}")
     return Assignment(layer, default, "default", quantize.at)
 
 

@@ -68,7 +68,7 @@ def _tensor(path: Path, name: str, entry: Any, base: int) -> TensorInfo:
         whole, dtype, shape, start, end = False, None, (), 0, 0
     if not whole:
         raise _broken(path, f"the entry of tensor {name!r} is malformed")
-    if dtype not in DTYPE_BITS:
+    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
         raise _broken(path, f"tensor {name!r} has the unknown dtype {dtype!r}")
     expected = (math.prod(shape) * DTYPE_BITS[dtype] + 7) // 8
     if end - start != expected:

@@ -11,10 +11,10 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_map_with_path
 
-from mlxforge.errors import ForgeError, did_you_mean
+from mlxforge.errors import ForgeError
 from mlxforge.models.source import check_source, read_config, read_tensors
 
-__all__ = ["cast", "declared_dtype", "load_source", "load_tokenizer", "to_float32"]
+__all__ = ["cast", "check_config", "declared_dtype", "load_source", "load_tokenizer", "to_float32"]
 
 DTYPES = ("float16", "bfloat16", "float32")
 
@@ -37,21 +37,30 @@ def load_source(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
 
     check_source(folder)
     raw = read_config(folder)
-    _check_config(folder, raw)
+    check_config(folder, raw)
     read_tensors(folder)
     try:
-        return load_model(folder, lazy=True)  # type: ignore[no-any-return]
-    except ForgeError:
-        raise
+        model, config = load_model(folder, lazy=True)
     except Exception as error:
         raise ForgeError(
             f"{folder}: config.json and weights do not make a {raw['model_type']} model: "
             f"{_first_line(error)}",
             "compare config.json with the tensors' names and shapes",
         ) from error
+    for path, module in model.named_modules():
+        if "scales" in module:  # however the source says so, or where it says nothing
+            raise _quantized_already(folder, f"{path} is packed")
+    return model, config
 
 
-def _check_config(folder: Path, config: dict[str, Any]) -> None:
+def _quantized_already(folder: Path, how: str) -> ForgeError:
+    return ForgeError(
+        f"{folder} is quantized already ({how})", "use the unquantized model as the source"
+    )
+
+
+def check_config(folder: Path, config: dict[str, Any]) -> None:
+    """Raises ForgeError for a config whose model cannot be built here, whatever its weights."""
     model_type = config["model_type"]
     if config.get("model_file") is not None:
         raise ForgeError(
@@ -62,15 +71,11 @@ def _check_config(folder: Path, config: dict[str, Any]) -> None:
         own = " and would need its own code" if config.get("auto_map") else ""
         raise ForgeError(
             f"{folder}: mlx_lm knows no model type {model_type!r}{own}",
-            did_you_mean(model_type, _model_types()) or "a newer mlx-lm may know it",
+            "a newer mlx-lm may know it; vision models of mlx-vlm cannot be built by this version",
         )
-    if "quantization" in config or "quantization_config" in config:
-        how = config.get("quantization") or config.get("quantization_config")
+    if how := config.get("quantization") or config.get("quantization_config"):
         bits = how.get("bits") if isinstance(how, dict) else None
-        raise ForgeError(
-            f"{folder} is quantized already" + (f" ({bits} bit)" if bits else ""),
-            "use the unquantized model as the source",
-        )
+        raise _quantized_already(folder, f"{bits} bit" if bits else "config.json says so")
 
 
 def _known_type(config: dict[str, Any]) -> bool:
@@ -83,12 +88,6 @@ def _known_type(config: dict[str, Any]) -> bool:
     except (ValueError, AttributeError):
         return False
     return True
-
-
-def _model_types() -> list[str]:
-    import mlx_lm.models
-
-    return sorted(path.stem for path in Path(mlx_lm.models.__path__[0]).glob("[a-z]*.py"))
 
 
 def _first_line(error: Exception) -> str:
@@ -142,7 +141,8 @@ def load_tokenizer(folder: Path) -> Any:
     from mlx_lm.utils import load_tokenizer as upstream
 
     try:
-        return upstream(folder, eos_token_ids=load_config(folder).get("eos_token_id"))
+        ends = load_config(folder).get("eos_token_id")
+        return upstream(folder, {"trust_remote_code": False}, eos_token_ids=ends)
     except Exception as error:
         raise ForgeError(
             f"the tokenizer in {folder} does not load: {_first_line(error)}",

@@ -10,6 +10,7 @@ from typing import Any
 from mlxforge.models.blas import ADVICE, REFERENCE
 from mlxforge.plan import Plan
 from mlxforge.project import Project
+from mlxforge.recipe.words import printable
 from mlxforge.report.units import readable_bytes
 
 __all__ = ["summary"]
@@ -40,11 +41,13 @@ def _quality(plan: Plan, figures: Mapping[str, Any]) -> Iterator[tuple[str, str]
         why = "no `evaluate` in the recipe" if plan.evaluate is None else "no `evaluate.text`"
         yield "quality", f"not scored: {why}"
         return
-    wanted = plan.recipe.evaluate.samples if plan.recipe.evaluate else 0
+    evaluate = plan.recipe.evaluate
+    assert evaluate is not None and evaluate.text is not None and evaluate.text.path is not None
+    wanted = evaluate.samples
     short = f" of {wanted} wanted" if baseline["windows"] < wanted else ""
     yield (
         "text",
-        f"{baseline['text']}, {baseline['windows']}{short} windows of "
+        f"{printable(evaluate.text.path.name)}, {baseline['windows']}{short} windows of "
         f"{baseline['sequence_length']} tokens ({figures['arithmetic']})",
     )
     if REFERENCE in figures["arithmetic"]:
@@ -75,5 +78,5 @@ def _quoted(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))  # a model may say anything, escape codes too
     return line if len(line) <= 160 else line[:157] + "..."

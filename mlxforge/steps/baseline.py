@@ -34,15 +34,15 @@ class Baseline(Step):
         from mlxforge.evaluate.score import score_source
         from mlxforge.evaluate.windows import token_windows, tokens_digest
         from mlxforge.models.load import load_tokenizer
-        from mlxforge.models.scoring import arithmetic, load_for_scoring
+        from mlxforge.models.scoring import arithmetic, check_length, load_for_scoring
 
+        check_length(inputs["source"], self.sequence_length)
         tokenizer = load_tokenizer(inputs["source"])
         windows = token_windows(inputs["text"], tokenizer, self.samples, self.sequence_length)
         np.save(out / "tokens.npy", windows)
         model = load_for_scoring(inputs["source"])
         losses, whole = score_source(model, windows, out / "states.npy", progress)
         document = {
-            "text": inputs["text"].name,
             "windows": len(windows),
             "sequence_length": self.sequence_length,
             "tokens_sha256": tokens_digest(windows),

@@ -17,7 +17,7 @@ class Inspect(Step):
     """``source`` -> ``layers.json``, the layer table (see mlxforge.models.layers)."""
 
     kind = "inspect"
-    tools = ("mlx-lm",)
+    tools = ("mlx", "mlx-lm")
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
         from mlxforge.models.inspect import inspect_model

@@ -38,7 +38,8 @@ def run_in_process(
     }
     with log.open("w", encoding="utf-8") as printed:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlxforge.steps.worker"],
+            # -P: no module in the project's folder may stand in for an installed one
+            [sys.executable, "-P", "-m", "mlxforge.steps.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=printed,

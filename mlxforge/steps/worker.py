@@ -53,8 +53,10 @@ def main() -> int:
     """Run the job on standard input; what the step prints goes to standard error."""
     reports = _Reports(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)
-    job = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, args=(sys.stdin,), daemon=True).start()
+    pipe = os.fdopen(os.dup(0), "r", encoding="utf-8")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # a library that asks a question gets no answer
+    job = json.loads(pipe.readline())
+    threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
     try:
         _run(job, reports)
     except ForgeError as error:

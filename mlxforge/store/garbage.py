@@ -47,7 +47,7 @@ def remove(store: Store, garbage: Garbage) -> bool:
             doomed = store.root / "staging" / f".removed-{garbage.key}-{os.getpid()}"
             os.rename(garbage.folder, doomed)
             shutil.rmtree(doomed)
-    except Timeout:
+    except (Timeout, FileNotFoundError):  # the latter: another gc took it
         return False
     return True
 

@@ -16,11 +16,13 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mlxforge.errors import ForgeError
 
-__all__ = ["FileHashes", "sha256_of"]
+__all__ = ["Facts", "FileHashes", "Hashed", "file_facts", "sha256_of"]
 
 TICK_NS = 50_000_000  # longer than any kernel's tick
 COARSE_TICK_NS = 2_000_000_000  # where times are whole seconds
@@ -32,16 +34,28 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _facts(path: Path) -> list[int]:
+Facts = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Hashed:
+    """A file's digest and what was true of the file when it was read."""
+
+    sha256: str
+    facts: Facts
+
+
+def file_facts(path: Path) -> Facts:
+    """Size, time of the content, time of the entry (which nobody can forge), inode."""
     status = path.stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
-def _unsettled_ns(facts: list[int]) -> int:
+def _unsettled_ns(facts: Facts) -> int:
     """How long until a write to the file would show in its times; 0 and below: it would now."""
-    newest = max(facts[1], facts[2])
-    tick = TICK_NS if newest % 1_000_000_000 else COARSE_TICK_NS
-    return min(newest + tick - time.time_ns(), COARSE_TICK_NS)
+    changed = facts[2]
+    tick = TICK_NS if changed % 1_000_000_000 else COARSE_TICK_NS
+    return min(changed + tick - time.time_ns(), COARSE_TICK_NS)
 
 
 class FileHashes:
@@ -49,19 +63,20 @@ class FileHashes:
 
     def __init__(self, memory: Path) -> None:
         self._memory = memory
-        self._known: dict[str, list[int | str]] | None = None
+        self._known: dict[str, Any] | None = None
 
-    def known(self, path: Path) -> str | None:
+    def known(self, path: Path) -> Hashed | None:
         """The digest if the file is unchanged since it was hashed; None means unknown."""
         entry = self._entries().get(os.path.realpath(path))
         try:
-            if entry is not None and entry[:4] == _facts(path):
-                return str(entry[4])
+            facts = file_facts(path)
         except OSError:
-            pass
+            return None
+        if isinstance(entry, list) and len(entry) == 5 and tuple(entry[:4]) == facts:
+            return Hashed(str(entry[4]), facts)
         return None
 
-    def of(self, paths: Sequence[Path], announce: Callable[[int, int], None]) -> dict[Path, str]:
+    def of(self, paths: Sequence[Path], announce: Callable[[int, int], None]) -> dict[Path, Hashed]:
         """The digest of every path; files that are not known yet are read on all cores.
 
         ``announce`` is told how many files and bytes have to be read, before they are.
@@ -78,20 +93,20 @@ class FileHashes:
                     f"cannot read {error.filename}: {os.strerror(error.errno or 0)}"
                 ) from error
             self._remember(fresh)
-            found |= {path: value for path, (_, value) in fresh.items()}
+            found |= fresh
         return {path: value for path, value in found.items() if value is not None}
 
-    def _read(self, path: Path) -> tuple[list[int], str]:
-        facts = _facts(path)
+    def _read(self, path: Path) -> Hashed:
+        facts = file_facts(path)
         if (wait := _unsettled_ns(facts)) > 0:
             time.sleep(wait / 1e9)
-            facts = _facts(path)
-        value = sha256_of(path)
-        if _facts(path) != facts:
+            facts = file_facts(path)
+        found = Hashed(sha256_of(path), facts)
+        if file_facts(path) != facts:
             raise ForgeError(f"{path} was changed while it was read", "run the command again")
-        return facts, value
+        return found
 
-    def _entries(self) -> dict[str, list[int | str]]:
+    def _entries(self) -> dict[str, Any]:
         if self._known is None:
             try:
                 known = json.loads(self._memory.read_bytes())
@@ -100,12 +115,12 @@ class FileHashes:
                 self._known = {}
         return self._known
 
-    def _remember(self, fresh: dict[Path, tuple[list[int], str]]) -> None:
+    def _remember(self, fresh: dict[Path, Hashed]) -> None:
         self._known = None  # another process may have written since
         entries = self._entries()
-        for path, (facts, value) in fresh.items():
-            if _unsettled_ns(facts) <= 0:
-                entries[os.path.realpath(path)] = [*facts, value]
+        for path, found in fresh.items():
+            if _unsettled_ns(found.facts) <= 0:
+                entries[os.path.realpath(path)] = [*found.facts, found.sha256]
         try:
             self._memory.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(

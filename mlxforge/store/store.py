@@ -16,6 +16,7 @@ process left there is removed by the next holder.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import platform
 import shutil
@@ -26,7 +27,7 @@ from typing import Any
 
 from mlxforge.errors import ForgeError
 from mlxforge.store.hashes import sha256_of
-from mlxforge.store.keys import files_digest
+from mlxforge.store.keys import digest, files_digest
 from mlxforge.store.manifest import FileFact, Manifest
 
 __all__ = ["Artifact", "Store"]
@@ -54,13 +55,20 @@ class Artifact:
             for path in self.data.rglob("*")
             if not path.is_dir() or path.is_symlink()
         }
-        found = [f"{name} is missing" for name in sorted(manifest.files.keys() - present)]
+        found = []
+        if files_digest({n: f.sha256 for n, f in manifest.files.items()}) != manifest.digest:
+            found.append("manifest.json was changed: its digest is not that of its files")
+        if digest({"kind": manifest.kind, **manifest.recipe}) != self.folder.name:
+            found.append("manifest.json was changed: its recipe does not give the artifact's key")
+        found += [f"{name} is missing" for name in sorted(manifest.files.keys() - present)]
         found += [
             f"{name} does not belong here" for name in sorted(present - manifest.files.keys())
         ]
         for name in sorted(present & manifest.files.keys()):
             path, fact = self.data / name, manifest.files[name]
-            if path.stat().st_size != fact.size:
+            if path.is_symlink():
+                found.append(f"{name} is a link, not the file that was written")
+            elif path.stat().st_size != fact.size:
                 found.append(f"{name} has {path.stat().st_size} bytes, not {fact.size}")
             elif sha256_of(path) != fact.sha256:
                 found.append(f"{name} has other bytes than were written")
@@ -86,6 +94,11 @@ class Store:
 
     def prepare(self) -> None:
         """Make the store's folders; raises ForgeError where it cannot be written."""
+        if set(str(self.root)) & set("[]*?"):
+            raise ForgeError(
+                f"{self.root} has one of [ ] * ? in its path, and mlx_lm reads no model there",
+                "move the project to a folder without them",
+            )
         try:
             for name in ("artifacts", "staging", "locks", "models", "built", "logs"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
@@ -100,6 +113,20 @@ class Store:
                 f"the store {self.root} cannot be written: {os.strerror(error.errno or 0)}",
                 "make the folder writable, or free space on its disk",
             ) from error
+
+    @contextmanager
+    def in_use(self, alone: bool = False) -> Iterator[None]:
+        """Builds hold the store together; who removes from it must have it ``alone``.
+
+        ForgeError where that cannot be had at once. The system frees it when a holder dies.
+        """
+        with (self.root / "locks" / "store.lock").open("a") as file:
+            try:
+                fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            except BlockingIOError:
+                busy = "a build is running" if alone else "`doit gc --delete` is running"
+                raise ForgeError(busy, "try again when it is done") from None
+            yield
 
     @contextmanager
     def locked(self, key: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
@@ -185,7 +212,8 @@ def disk_error(error: OSError) -> ForgeError:
         return ForgeError(
             f"the disk is full{where}", "free space (`doit gc` shows what can go) and build again"
         )
-    return ForgeError(f"the disk refused: {os.strerror(error.errno or 0)}{where}")
+    why = os.strerror(error.errno) if error.errno else str(error)
+    return ForgeError(f"the system refused: {why}{where}")
 
 
 def _sync(path: Path) -> None:

@@ -29,11 +29,9 @@ def load(dodo: str) -> tuple[dict[str, Any], Callable[[], Iterator[Task]]]:
         plans = []
         for recipe in project.book.recipes.values():
             try:
-                plan = project.plan_unread(recipe)
+                plans.append(project.plan(recipe))
             except ForgeError:
                 continue  # `doit list` and `doit plan` say why
-            if plan is not None:
-                plans.append(plan)
         yield from plan_tasks(project, plans, make_display(), print)
 
     return {"project": project, "default_tasks": [], "verbosity": 2}, task_recipes

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from mlxforge.errors import ForgeError
 from mlxforge.plan import NotLocked
 from mlxforge.project import Built, Project
 from mlxforge.recipe.model import Recipe
+from mlxforge.report.gates import check_gates
 
 __all__ = ["status_of"]
 
@@ -28,4 +30,8 @@ def status_of(project: Project, recipe: Recipe) -> tuple[str, Built | None]:
         return "stale", built
     if not all(project.done(node) for node in (plan.quantize, plan.final)):
         return "missing", None
+    try:
+        check_gates(recipe, built.figures, project.model_link(recipe.name))
+    except ForgeError:
+        return "gate missed", built
     return "built", built

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Workspace
+from tests.conftest import DEMO, Workspace
 
 
 def edit_config(folder: Path, **changes: Any) -> None:
@@ -51,6 +51,21 @@ def drop_tensor(folder: Path) -> None:
     mx.save_safetensors(str(folder / "model.safetensors"), weights)
 
 
+def pack_unsaid(folder: Path) -> None:
+    """A model in mxfp8 whose config tells mlx_lm so in a place that few look at."""
+    from mlx_lm import convert
+
+    packed = folder.parent / "packed"
+    convert(str(folder), packed, quantize=True, q_mode="mxfp8")
+    config = json.loads((packed / "config.json").read_text())
+    how = {"quantization_config": {"quant_method": "mxfp8"}}
+    for name in ("quantization", "quantization_config"):
+        del config[name]
+    (packed / "config.json").write_text(json.dumps(config | {"text_config": how}))
+    shutil.rmtree(folder)
+    packed.rename(folder)
+
+
 CASES: list[tuple[Callable[[Path], Any], str]] = [
     (shutil.rmtree, "the source folder {folder} does not exist"),
     (empty, "the source folder {folder} is empty"),
@@ -85,6 +100,11 @@ CASES: list[tuple[Callable[[Path], Any], str]] = [
         lambda folder: edit_config(folder, quantization={"bits": 8, "group_size": 64}),
         "{folder} is quantized already (8 bit)",
     ),
+    (
+        lambda folder: edit_config(folder, quantization_config={"quant_method": "awq"}),
+        "{folder} is quantized already (config.json says so)",
+    ),
+    (pack_unsaid, "{folder} is quantized already (model."),
     (
         lambda folder: edit_config(folder, hidden_size=192),
         "config.json and weights do not make a llama model",
@@ -128,3 +148,47 @@ def test_code_in_a_source_is_neither_run_nor_copied(
     workspace.build("tiny")
     assert not trap.exists()
     assert list(workspace.cache.rglob("*.py")) == []
+
+
+def test_a_tokenizer_that_wants_its_own_code_is_refused_without_a_question(
+    workspace: Workspace, tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = shutil.copytree(tiny(), tmp_path / "source")
+    trap = tmp_path / "trap"
+    (source / "mine.py").write_text(f"open({str(trap)!r}, 'w')")
+    config = json.loads((source / "tokenizer_config.json").read_text())
+    config |= {"tokenizer_class": "Mine", "auto_map": {"AutoTokenizer": ["mine.Mine", None]}}
+    (source / "tokenizer_config.json").write_text(json.dumps(config))
+    workspace.recipe("tiny", f"source: {{path: {source}}}\nevaluate: {{prompts: [hello]}}\n")
+    workspace.doit("build", "tiny")  # must end, one way or the other, and run nothing
+    assert not trap.exists()
+
+
+def test_a_module_in_the_project_folder_does_not_stand_in_for_an_installed_one(
+    workspace: Workspace, tiny: Callable[..., Path]
+) -> None:
+    (workspace.root / "numpy.py").write_text("raise SystemExit(1)")
+    workspace.recipe("tiny", f"source: {{path: {tiny()}}}")
+    workspace.build("tiny")
+
+
+def test_windows_longer_than_the_models_positions_are_refused(
+    workspace: Workspace, tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = shutil.copytree(tiny(), tmp_path / "source")
+    edit_config(source, max_position_embeddings=32)
+    workspace.recipe(
+        "tiny", f"source: {{path: {source}}}\nevaluate: {{text: {{path: {DEMO / 'heldout.txt'}}}}}"
+    )
+    told = workspace.refused("build", "tiny")
+    assert "sequence_length 512 is more than the model's 32 positions" in told
+
+
+def test_a_path_that_the_system_refuses_is_reported_and_others_go_on(
+    workspace: Workspace, tiny: Callable[..., Path]
+) -> None:
+    workspace.recipe("long", f"source: {{path: {'x' * 300}}}")
+    workspace.recipe("tiny", f"source: {{path: {tiny()}}}")
+    assert "recipes/long.yaml:1:16: " in workspace.refused("build", "long")
+    assert "tiny" in workspace.doit("list").stdout
+    workspace.build("tiny")

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from mlxforge.errors import ForgeError
+from mlxforge.store.keys import digest
 from mlxforge.store.store import Store
 
-KEY = "ab" * 32
+KEY = digest({"kind": "kind", "parameters": {}})
 
 
 @pytest.fixture

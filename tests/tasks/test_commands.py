@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import DOIT, Workspace
+from mlxforge.store.hashes import sha256_of
+from tests.conftest import DEMO, DOIT, Workspace
 
 
 @pytest.fixture
@@ -172,3 +173,69 @@ def test_output_may_be_cut_off_by_head(workspace: Workspace, source: Path) -> No
         env=os.environ,
     )  # fmt: skip
     assert done.stderr == ""
+
+
+def test_list_says_when_a_gate_is_missed_that_came_after_the_build(
+    workspace: Workspace, source: Path
+) -> None:
+    scored = "evaluate:\n  text: {path: %s}\n  samples: 1\n  sequence_length: 32\n" % (
+        DEMO / "heldout.txt"
+    )
+    workspace.recipe("tiny", plain(source) + scored)
+    workspace.build("tiny")
+    assert row(workspace, "tiny")[1] == "built"
+    workspace.recipe("tiny", plain(source) + scored + "  require: {kl_divergence: 0}\n")
+    assert row(workspace, "tiny")[1:3] == ["gate", "missed"]
+
+
+def test_gc_waits_for_no_build_and_removes_nothing_under_one(
+    workspace: Workspace, source: Path
+) -> None:
+    from mlxforge.store.store import Store
+
+    workspace.recipe("tiny", plain(source))
+    workspace.build("tiny")
+    workspace.recipe("tiny", plain(source, 8))
+    workspace.build("tiny")
+    with Store(workspace.cache).in_use():
+        assert "a build is running" in workspace.refused("gc", "--delete")
+    assert len(workspace.artifacts("quantize")) == 2
+
+
+def test_verify_sees_a_manifest_that_was_made_to_fit(workspace: Workspace, source: Path) -> None:
+    workspace.recipe("tiny", plain(source))
+    workspace.build("tiny")
+    folder = workspace.artifacts("quantize")[0]
+    config = folder / "data" / "config.json"
+    config.chmod(0o644)
+    config.write_text("{}")
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"]["config.json"] = {"size": 2, "sha256": sha256_of(config)}
+    path.chmod(0o644)
+    path.write_text(json.dumps(manifest))
+    done = workspace.doit("verify", "tiny")
+    assert done.returncode == 1 and "its digest is not that of its files" in done.stdout
+
+
+def test_a_project_where_mlx_lm_could_read_no_model_is_refused(
+    tmp_path: Path, source: Path
+) -> None:
+    workspace = Workspace(tmp_path / "q[4]")
+    workspace.recipe("tiny", plain(source))
+    assert "has one of [ ] * ? in its path" in workspace.refused("build", "tiny")
+
+
+def test_publishing_on_build_is_refused_rather_than_forgotten(
+    workspace: Workspace, source: Path
+) -> None:
+    workspace.recipe("tiny", plain(source) + "upload: {repo: acme/tiny, on_build: true}\n")
+    assert "recipes/tiny.yaml:5:" in workspace.refused("build", "tiny")
+
+
+def test_a_word_about_us_does_not_make_a_project_ours(tmp_path: Path) -> None:
+    (tmp_path / "dodo.py").write_text(
+        "# see also mlxforge\ndef task_hello():\n    return {'actions': ['echo hello']}\n"
+    )
+    done = subprocess.run([str(DOIT), "list"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "hello" in done.stdout

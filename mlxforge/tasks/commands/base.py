@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import getopt
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from doit.exceptions import InvalidDodoFile
 from mlxforge.errors import ForgeError
 from mlxforge.project import Project
 from mlxforge.recipe.model import Recipe
+from mlxforge.steps.process import stop_all
+from mlxforge.store.store import disk_error
 
 __all__ = ["ForgeCommand", "in_project"]
 
@@ -30,9 +33,10 @@ class _AnywhereParse(CmdParse):  # type: ignore[misc]
             options, names = getopt.gnu_getopt(list(in_args), self.get_short(), self.get_long())
         except getopt.GetoptError as error:
             raise CmdParseError(f"{error}; `doit help` lists what there is") from None
-        flags = [
-            part for option, value in options for part in ((option, value) if value else (option,))
-        ]
+        flags: list[str] = []
+        for option, value in options:
+            taking = self.get_option(option)[0].type is not bool
+            flags += [option, value] if taking else [option]
         parsed, _ = super().parse_only(flags, params)
         return parsed, names
 
@@ -52,14 +56,23 @@ class ForgeCommand(DoitCmdBase):  # type: ignore[misc]
 
     def execute(self, params: Any, args: list[str]) -> int:
         try:
-            return self.run(self._project(params), params, args)
+            code = self.run(self._project(params), params, args)
+            sys.stdout.flush()
+            return code
         except ForgeError as error:
             print(f"error: {error}", file=sys.stderr)
             return 3
         except BrokenPipeError:  # `doit list | head`
-            with contextlib.suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            _drop_output()
             return 0
+        except OSError as error:
+            _drop_output()
+            print(f"error: {disk_error(error)}", file=sys.stderr)
+            return 3
+        except KeyboardInterrupt:
+            stop_all()
+            print("\ninterrupted", file=sys.stderr)
+            return 130
 
     def run(self, project: Project, params: Any, names: list[str]) -> int:
         """Do it. Returns the exit status; raises ForgeError for what the user can mend."""
@@ -81,6 +94,12 @@ class ForgeCommand(DoitCmdBase):  # type: ignore[misc]
         return project
 
 
+def _drop_output() -> None:
+    """What is still buffered for standard output cannot be written, and must not be tried again."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def in_project(options: dict[str, Any], args: Sequence[str]) -> bool:
     """Whether the dodo.py that doit would load is one of ours.
 
@@ -91,7 +110,8 @@ def in_project(options: dict[str, Any], args: Sequence[str]) -> bool:
     for folder in (Path.cwd(), *Path.cwd().parents):
         if (folder / dodo).is_file():
             with contextlib.suppress(OSError):
-                return "mlxforge" in (folder / dodo).read_text(errors="replace")
+                text = (folder / dodo).read_text(errors="replace")
+                return re.search(r"^\s*(from|import) mlxforge\b", text, re.MULTILINE) is not None
     return False
 
 

@@ -46,7 +46,7 @@ class Build(ForgeCommand, DoitRun):  # type: ignore[misc]
         project.announce = lambda files, size: display.note(
             f"hashing {files} files, {readable_bytes(size)}"
         )
-        with _interruptible() as status:
+        with _interruptible() as status, project.store.in_use():
             plans, failed = self._plans(project, recipes, display, params["continue"])
             code = self._run_doit(project, plans, display, params) if plans else 0
             return 3 if failed and not code else code

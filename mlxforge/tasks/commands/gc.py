@@ -8,7 +8,7 @@ from mlxforge.errors import ForgeError
 from mlxforge.project import Project
 from mlxforge.report.table import print_table
 from mlxforge.report.units import readable_bytes
-from mlxforge.store.garbage import Garbage, find_garbage, remove
+from mlxforge.store.garbage import find_garbage, remove
 from mlxforge.tasks.commands.base import ForgeCommand
 
 __all__ = ["Collect"]
@@ -42,13 +42,10 @@ class Collect(ForgeCommand):
         if not params["delete"]:
             print(f"{total} could be freed; `doit gc --delete` removes them")
             return 0
-        freed = _remove_all(project, garbage)
+        with project.store.in_use(alone=True):
+            freed = sum(entry.bytes for entry in garbage if remove(project.store, entry))
         print(f"freed {readable_bytes(freed)}")
         return 0
-
-
-def _remove_all(project: Project, garbage: list[Garbage]) -> int:
-    return sum(entry.bytes for entry in garbage if remove(project.store, entry))
 
 
 def _needed(project: Project) -> set[str]:
@@ -61,9 +58,7 @@ def _needed(project: Project) -> set[str]:
         built = project.built(recipe.name)
         needed |= set(built.keys.values()) if built else set()
         try:
-            plan = project.plan_unread(recipe)
+            needed |= {node.key for node in project.plan(recipe).nodes()}
         except ForgeError:
-            continue  # not locked or not buildable: nothing in the store is its
-        if plan is not None:
-            needed |= {node.key for node in plan.nodes()}
+            continue  # it cannot be built as it is now; what it last built is kept
     return needed

@@ -47,7 +47,9 @@ class PlanRecipes(ForgeCommand):
         try:
             plan = project.plan(recipe)
         except NotLocked as error:
-            steps = ["download", "inspect", "quantize"] + ["evaluate"] * bool(recipe.evaluate)
+            scored = recipe.evaluate is not None and recipe.evaluate.text is not None
+            steps = ["download", "inspect", "quantize"] + ["baseline"] * scored
+            steps += ["evaluate"] * (recipe.evaluate is not None)
             print(f"  would run {', '.join(steps)}\n  {error}")
             return
         if recipe.source.path is not None and not project.done(plan.inspect):
