@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from mlxforge.errors import ForgeError
-from mlxforge.hub.verify import check_files
+from mlxforge.hub.verify import check_files, check_nothing_else
 from mlxforge.local import Local
 from mlxforge.plan import Node
 from mlxforge.progress import Progress
@@ -55,3 +55,4 @@ def _check_input(project: Project, value: Node | Local) -> None:
             raise ForgeError(f"{path} was changed while it was read", "run the build again")
     elif isinstance(value.step, Download):
         check_files(value.step.folder(), value.step.files, project.sha256)
+        check_nothing_else(value.step.folder(), value.step.files)

@@ -71,13 +71,17 @@ class Project:
         A model that cannot be built here is refused by its config, before its weights are fetched.
         """
         from mlxforge.hub.client import fetch_config, resolve
+        from mlxforge.hub.verify import check_files
         from mlxforge.models.load import check_config
         from mlxforge.models.source import read_config
 
         source = recipe.source
         assert source.repo is not None
         commit, files = resolve(source.repo, source.revision)
+        if "config.json" not in files:
+            raise ForgeError(f"{source.repo} at {source.revision} has no config.json")
         folder = fetch_config(source.repo, commit)
+        check_files(folder, {"config.json": files["config.json"]})
         check_config(folder, read_config(folder))
         path = lock_file(recipe.file, recipe.name)
         write_lock(path, recipe.name, Lock(source.repo, source.revision, commit, files))

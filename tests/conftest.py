@@ -20,6 +20,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no worker is left alone with one at the end."""
+    long = ("real/test_smollm2", "faults/test_kill", "tasks/test_build", "real/test_demo")
+    items.sort(key=lambda item: next((n for n, p in enumerate(long) if p in str(item.path)), 9))
+
+
 class Workspace:
     """A user's project in a temporary folder: a dodo.py and recipes/."""
 

@@ -11,7 +11,7 @@ from mlxforge.errors import ForgeError
 from mlxforge.models.source import source_files
 from mlxforge.store.hashes import sha256_of
 
-__all__ = ["check_files"]
+__all__ = ["check_files", "check_nothing_else"]
 
 
 def check_files(
@@ -36,11 +36,13 @@ def check_files(
         where = folder / name
         hint = f"delete {where.resolve()} and build again" if where.exists() else "build again"
         raise ForgeError(f"{name} as downloaded {problem}{more}", hint)
+
+
+def check_nothing_else(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises ForgeError for a file that is none of ``files`` and that a build would read."""
     for path in source_files(folder):
         if path.name not in files:
-            raise ForgeError(
-                f"{path} is not among the lock's files, and a build would read it", "remove it"
-            )
+            raise ForgeError(f"{path} is not among the lock's files", "remove it: it came later")
 
 
 def _problem(path: Path, fact: Mapping[str, Any], sha256: Callable[[Path], str]) -> str | None:

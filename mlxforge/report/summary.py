@@ -57,8 +57,8 @@ def _quality(plan: Plan, figures: Mapping[str, Any]) -> Iterator[tuple[str, str]
         change = model["value"] / source["value"] - 1
         yield (
             "perplexity",
-            f"{model['value']:.4g} ± {model['standard_error']:.2g}, "
-            f"source {source['value']:.4g} ({change:+.2%})",
+            f"{model['value']:#.4g} ± {model['standard_error']:#.2g}, "
+            f"source {source['value']:#.4g} ({change:+.2%})",
         )
     if "kl_divergence" in found:
         kl = found["kl_divergence"]

@@ -164,15 +164,55 @@ def test_wrong_bytes_of_the_right_length_are_refused_and_fetched_anew(
 ) -> None:
     hub.commit(REPO, model)
     workspace.recipe("tiny", recipe())
-    hub.wrong = {"model.safetensors", "config.json"}
+    hub.wrong = {"model.safetensors", "generation_config.json"}
     told = workspace.refused("build", "tiny")
-    assert "config.json as downloaded has another git_sha1 than the lock says" in told
+    assert "generation_config.json as downloaded has another git_sha1 than the lock says" in told
     assert "(and 1 more files)" in told
     assert workspace.artifacts() == []
     hub.wrong.clear()
     hub.requests.clear()
     workspace.build("tiny")
-    assert hub.downloads() == ["config.json", "model.safetensors"]
+    assert hub.downloads() == ["generation_config.json", "model.safetensors"]
+
+
+def test_a_wrong_config_is_refused_before_anything_is_locked(
+    hub: Hub, workspace: Workspace, model: dict[str, bytes]
+) -> None:
+    hub.commit(REPO, model)
+    workspace.recipe("tiny", recipe())
+    hub.wrong = {"config.json"}
+    told = workspace.refused("build", "tiny")
+    assert "config.json as downloaded has another git_sha1 than the lock says" in told
+    assert not (workspace.root / "recipes" / "tiny.lock").exists()
+    hub.wrong.clear()
+    workspace.build("tiny")
+
+
+def test_a_model_that_cannot_be_built_is_refused_before_its_weights_are_fetched(
+    hub: Hub, workspace: Workspace, model: dict[str, bytes]
+) -> None:
+    vision = model["config.json"].replace(b'"model_type": "llama"', b'"model_type": "phi3_v"')
+    hub.commit(REPO, model | {"config.json": vision})
+    workspace.recipe("tiny", recipe())
+    told = workspace.refused("build", "tiny")
+    assert "mlx_lm knows no model type 'phi3_v'" in told and "vision models" in told
+    assert hub.downloads() == ["config.json"]
+    assert not (workspace.root / "recipes" / "tiny.lock").exists()
+
+
+def test_weights_that_change_in_the_cache_are_noticed_before_they_are_used(
+    hub: Hub, workspace: Workspace, model: dict[str, bytes], tmp_path: Path
+) -> None:
+    hub.commit(REPO, model)
+    workspace.recipe("tiny", recipe())
+    workspace.build("tiny")
+    (weights,) = tmp_path.glob("hf-home/hub/*/snapshots/*/model.safetensors")
+    blob = weights.resolve()
+    blob.write_bytes(blob.read_bytes()[:-8] + b"\0\1\2\3\4\5\6\7")
+    workspace.recipe("tiny", recipe(bits=8))
+    told = workspace.refused("build", "tiny")
+    assert "model.safetensors as downloaded has another sha256 than the lock says" in told
+    assert len(workspace.artifacts("quantize")) == 1
 
 
 def test_a_file_that_was_cut_off_in_the_cache_is_fetched_anew(
@@ -202,9 +242,9 @@ def test_a_connection_that_breaks_off_is_resumed(
 def test_a_hub_that_fails_in_the_middle_is_told_and_the_next_build_goes_on(
     hub: Hub, workspace: Workspace, model: dict[str, bytes]
 ) -> None:
-    hub.commit(REPO, model)
+    commit = hub.commit(REPO, model)
     workspace.recipe("tiny", recipe())
-    hub.failing = {f"GET /{REPO}/resolve/"}
+    hub.failing = {f"GET /{REPO}/resolve/{commit}/model"}
     told = workspace.refused("build", "tiny")
     assert f"the Hub answered {REPO} with status 503" in told
     assert workspace.artifacts() == []

@@ -71,7 +71,7 @@ def _figures(figures: Mapping[str, Any]) -> tuple[str, str, str]:
     return (
         readable_bytes(figures["bytes"]),
         f"{figures['bits_per_weight']:.2f}",
-        f"{perplexity['value']:.4g}" if perplexity else "",
+        f"{perplexity['value']:#.4g}" if perplexity else "",
     )
 
 
