@@ -10,10 +10,12 @@ are in memory. Large files are LFS files: known by their sha256, small ones by g
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
@@ -52,7 +54,8 @@ class Hub:
     """``requests`` lists what was asked, such as ``GET /api/models/acme/demo``.
 
     To misbehave: paths in ``wrong`` are served with other bytes of the same length, those in
-    ``cut`` break off half-way once; requests that begin as one in ``failing`` get a 503.
+    ``cut`` break off half-way once; those in ``stalled`` stop half-way until it is emptied;
+    requests that begin as one in ``failing`` get a 503.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -61,6 +64,7 @@ class Hub:
         self.requests: list[str] = []
         self.wrong: set[str] = set()
         self.cut: set[str] = set()
+        self.stalled: set[str] = set()
         self.failing: set[str] = set()
 
     def __enter__(self) -> Hub:
@@ -181,7 +185,13 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.cut:
             self.hub.cut.discard(unquote(path).rsplit("/", 1)[-1])
             self.close_connection = True
-        self.wfile.write(answer.body[: len(answer.body) // 2] if answer.cut else answer.body)
+        half = len(answer.body) // 2
+        self.wfile.write(answer.body[:half])
+        while unquote(path).rsplit("/", 1)[-1] in self.hub.stalled:
+            time.sleep(0.05)
+        if not answer.cut:
+            with contextlib.suppress(ConnectionError):  # the client may be gone by now
+                self.wfile.write(answer.body[half:])
 
     do_HEAD = do_GET
 

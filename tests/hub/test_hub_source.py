@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from mlxforge.lock import Lock, read_lock, write_lock
-from tests.conftest import Workspace
+from tests.conftest import DOIT, Workspace
+from tests.faults.test_kill import marked, wait_for
 from tests.hub.server import TOKEN, Hub
 
 REPO = "acme/tiny"
@@ -226,6 +231,36 @@ def test_a_file_that_was_cut_off_in_the_cache_is_fetched_anew(
     workspace.recipe("tiny", recipe(bits=8))
     assert "model.safetensors as downloaded has" in workspace.refused("build", "tiny")
     workspace.build("tiny")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_a_build_that_is_killed_in_the_middle_of_a_download_is_continued(
+    hub: Hub, workspace: Workspace, model: dict[str, bytes], tiny: Callable[..., Path]
+) -> None:
+    workspace.recipe("local", f"source: {{path: {tiny()}}}")
+    workspace.build("local")
+    expected = digest_of(workspace)
+    commit = hub.commit(REPO, model)
+    workspace.recipe("tiny", recipe())
+    hub.stalled = {"model.safetensors"}
+    mark = uuid.uuid4().hex
+    build = subprocess.Popen(
+        [str(DOIT), "build", "tiny"], cwd=workspace.root, stderr=subprocess.DEVNULL,
+        env=os.environ | {"MLXFORGE_TEST_MARK": mark},
+    )  # fmt: skip
+    asked = f"GET /{REPO}/resolve/{commit}/model.safetensors"
+    wait_for(lambda: asked in hub.requests, "the download")
+    build.kill()
+    build.wait()
+    wait_for(lambda: not marked(mark), "the step's process to end")
+    assert workspace.artifacts("download") == []
+    hub.stalled.clear()
+    workspace.build("tiny")
+    digests = [
+        json.loads((path / "manifest.json").read_text())["digest"]
+        for path in workspace.artifacts("quantize")
+    ]
+    assert len(digests) == 2 and set(digests) == {expected}
 
 
 def test_a_connection_that_breaks_off_is_resumed(
