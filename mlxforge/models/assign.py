@@ -85,9 +85,7 @@ def _decide(layer: Layer, quantize: Quantize, matches: list[set[str]]) -> Assign
     if layer.own_rule is False:
         return Assignment(layer, None, "the architecture's own rule")
     if isinstance(layer.own_rule, Mapping):
-        return Assignment(
-            layer, _own_scheme(layer.own_rule, default), "the architecture's own rule"
-        )
+        return Assignment(layer, _own_scheme(layer.own_rule), "the architecture's own rule")
     if layer.role == "router" and quantize.bits < ROUTER_BITS:
         divides = [size for size in (64, 32) if layer.weight.shape[-1] % size == 0]
         scheme = Scheme(ROUTER_BITS, divides[0], "affine") if divides else None
@@ -96,7 +94,7 @@ def _decide(layer: Layer, quantize: Quantize, matches: list[set[str]]) -> Assign
     return Assignment(layer, default, "default", quantize.at)
 
 
-def _own_scheme(rule: Mapping[str, Any], default: Scheme) -> Scheme:
+def _own_scheme(rule: Mapping[str, Any]) -> Scheme:
     return Scheme(
         rule.get("bits", 4), rule.get("group_size", 64), rule.get("mode", "affine"), "mode" in rule
     )
@@ -133,9 +131,11 @@ def _check_rules(
                 "the first match wins: put the narrower rule first",
                 at=rule.at,
             )
+        role = decided[min(able)].layer.role
+        by_role = f"`layers: {role}` or " if role in (*GUARDED_TOWERS, "router") else ""
         raise ForgeError(
             f"{value} matches only protected layers, such as {min(able)}",
-            f"name them: `layers: {decided[min(able)].layer.role}` or `layers: '{min(able)}'`",
+            f"name them: {by_role}`layers: '{min(able)}'`",
             at=rule.at,
         )
 

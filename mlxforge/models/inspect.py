@@ -37,7 +37,7 @@ def inspect_model(model: nn.Module, config: dict[str, Any]) -> LayerTable:
                 Layer(
                     path=path,
                     kind=kind,
-                    role=role_of(path, kind, leaves, experts),
+                    role=role_of(path, kind, experts),
                     quantizable=quantizable,
                     own_rule=_plain(rule(path, module)) if quantizable else True,
                     tensors=tensors,
@@ -46,7 +46,7 @@ def inspect_model(model: nn.Module, config: dict[str, Any]) -> LayerTable:
     for name, value in tree_flatten(model.parameters()):
         if name not in held:  # held by a module that has children of its own
             tensors = (_tensor(name, value, casts),)
-            role = role_of(name, "parameter", leaves, experts)
+            role = role_of(name, "parameter", experts)
             layers.append(Layer(name, "parameter", role, False, True, tensors))
     return LayerTable(config["model_type"], declared_dtype(config), tuple(layers))
 

@@ -26,11 +26,11 @@ ATTENTION = ("attn", "attention", "mixer", "mamba", "conv", "temporal_block", "m
 MLP = ("mlp", "ffn", "feed_forward", "ff", "moe", "mlp_block")
 
 
-def role_of(path: str, kind: str, paths: Collection[str], experts: Collection[str]) -> str:
+def role_of(path: str, kind: str, experts: Collection[str]) -> str:
     """The role of the layer at ``path``.
 
-    ``kind`` is its class name, ``paths`` are all leaf paths and ``experts`` the paths of stacked
-    experts (``SwitchLinear``): a small projection beside experts is their router.
+    ``kind`` is its class name and ``experts`` are the paths of stacked experts
+    (``SwitchLinear``): a small projection beside experts is their router.
     """
     parts = path.split(".")
     named = [part.lower() for part in parts]

@@ -143,8 +143,9 @@ def test_a_rule_that_meets_only_protected_layers_is_refused() -> None:
     assert refusal(rule("model.layers.1.attn.m*")) == (
         "recipes/r.yaml:1:5: override 'model.layers.1.attn.m*' matches only protected layers, "
         "such as model.layers.1.attn.mla\n"
-        "  name them: `layers: attention` or `layers: 'model.layers.1.attn.mla'`"
+        "  name them: `layers: 'model.layers.1.attn.mla'`"
     )
+    assert "name them: `layers: vision` or `layers: 'vision.q'`" in refusal(rule("vision.*"))
 
 
 def test_a_group_size_that_does_not_divide_is_refused_at_the_rule() -> None:
