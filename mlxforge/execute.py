@@ -38,11 +38,11 @@ def execute(
             started = time.monotonic()
             with store.staging(node.key) as out:
                 log = store.log(node.kind, node.key)
-                run_in_process(node.step, inputs, out, log, progress)
+                digests = run_in_process(node.step, inputs, out, log, progress)
                 for _, value in node.inputs:
                     _check_input(project, value)
                 seconds = time.monotonic() - started
-                store.publish(node.kind, node.key, node.recipe, out, seconds)
+                store.publish(node.kind, node.key, node.recipe, out, seconds, digests)
     except OSError as error:
         raise disk_error(error) from error
 

@@ -101,7 +101,8 @@ def source(tiny: Callable[..., Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def table(source: Path) -> LayerTable:
-    return inspect_model(*load_source(source))
+    traced = load_source(source)
+    return inspect_model(traced.model, traced.config)
 
 
 def outcome(root: Path, table: LayerTable) -> str | tuple[Any, ...]:

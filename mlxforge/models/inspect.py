@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from mlxforge.errors import ForgeError
+from mlxforge.models.inspection import Inspection, write_parameters
 from mlxforge.models.layers import Layer, LayerTable, Tensor
-from mlxforge.models.load import cast_predicate, declared_dtype
+from mlxforge.models.load import cast_predicate, declared_dtype, load_source
 from mlxforge.models.roles import role_of
+from mlxforge.models.save import plain_config
+from mlxforge.models.streaming.trace import dtype_name
 
-__all__ = ["inspect_model"]
+__all__ = ["inspect_model", "inspect_source"]
+
+PACKED = ("QuantizedLinear", "QuantizedEmbedding", "QuantizedSwitchLinear", "QuantizedMultiLinear")
+"""What mlx_lm makes of layers that a checkpoint holds packed."""
+
+
+def inspect_source(source: Path, out: Path) -> Inspection:
+    """Find out what ``source`` is made of and write it into ``out``; no weight is read.
+
+    Raises ForgeError for a source that is not whole or cannot be understood.
+    """
+    traced = load_source(source)
+    table = inspect_model(traced.model, traced.config)
+    (out / "layers.json").write_text(table.dumps())
+    write_parameters(traced.parameters, out)
+    plain_config(traced.config, traced.model, out / "config.json")
+    return Inspection(out)
 
 
 def inspect_model(model: nn.Module, config: dict[str, Any]) -> LayerTable:
@@ -23,15 +45,15 @@ def inspect_model(model: nn.Module, config: dict[str, Any]) -> LayerTable:
     experts = {path for path, module in leaves.items() if "Switch" in type(module).__name__}
     casts = cast_predicate(model)
     rule = getattr(model, "quant_predicate", None) or (lambda path, module: True)
-    layers, held = [], set()
+    layers: list[Layer] = []
+    held: set[str] = set()
     for path, module in leaves.items():
-        tensors = tuple(
-            _tensor(f"{path}.{name}", value, casts)
-            for name, value in tree_flatten(module.parameters())
-        )
-        held |= {tensor.name for tensor in tensors}
-        quantizable = hasattr(module, "to_quantized")
-        kind = type(module).__name__
+        named = {f"{path}.{name}": value for name, value in tree_flatten(module.parameters())}
+        held |= named.keys()
+        packed = _packed(path, module)
+        tensors = _leaf_tensors(path, named, packed, casts)
+        quantizable = packed is not None or hasattr(module, "to_quantized")
+        kind = type(module).__name__.removeprefix("Quantized" if packed else "")
         if tensors:
             layers.append(
                 Layer(
@@ -41,6 +63,7 @@ def inspect_model(model: nn.Module, config: dict[str, Any]) -> LayerTable:
                     quantizable=quantizable,
                     own_rule=_plain(rule(path, module)) if quantizable else True,
                     tensors=tensors,
+                    packed=packed,
                 )
             )
     for name, value in tree_flatten(model.parameters()):
@@ -51,8 +74,50 @@ def inspect_model(model: nn.Module, config: dict[str, Any]) -> LayerTable:
     return LayerTable(config["model_type"], declared_dtype(config), tuple(layers))
 
 
-def _tensor(name: str, value: Any, casts: Any) -> Tensor:
-    return Tensor(name, str(value.dtype).removeprefix("mlx.core."), value.shape, bool(casts(name)))
+def _packed(path: str, module: nn.Module) -> dict[str, Any] | None:
+    """How the source packs this layer; None where it does not."""
+    if "scales" not in module:
+        return None
+    if type(module).__name__ not in PACKED or "global_scale" in module:
+        raise ForgeError(
+            f"{path} is packed in a way that cannot be unpacked here ({type(module).__name__})",
+            "use the unquantized model as the source",
+        )
+    return {"bits": module.bits, "group_size": module.group_size, "mode": module.mode}
+
+
+def _check_floating(name: str, weight: mx.array) -> None:
+    if weight.ndim > 1 and not mx.issubdtype(weight.dtype, mx.floating):
+        raise ForgeError(
+            f"{name} holds {dtype_name(weight.dtype)} numbers, packed in a way that mlx_lm does "
+            "not unpack",
+            "use the unquantized model as the source",
+        )
+
+
+def _leaf_tensors(
+    path: str, held: dict[str, mx.array], packed: dict[str, Any] | None, casts: Any
+) -> tuple[Tensor, ...]:
+    """A leaf's tensors. In the place of a packed weight with its scales stands the weight that
+    it is unpacked to, with the dtype that unpacking gives."""
+    name = f"{path}.weight"
+    if packed is None:
+        if name in held:
+            _check_floating(name, held[name])
+        return tuple(_tensor(entry, value, casts) for entry, value in held.items())
+    *lead, words = held[name].shape
+    scales = held[f"{path}.scales"].dtype
+    dtype = dtype_name(scales) if packed["mode"] == "affine" else "bfloat16"
+    weight = Tensor(name, dtype, (*lead, words * 32 // packed["bits"]), bool(casts(name)))
+    parts = {f"{path}.{part}" for part in ("weight", "scales", "biases")}
+    return (
+        weight,
+        *(_tensor(entry, value, casts) for entry, value in held.items() if entry not in parts),
+    )
+
+
+def _tensor(name: str, value: mx.array, casts: Any) -> Tensor:
+    return Tensor(name, dtype_name(value.dtype), value.shape, bool(casts(name)))
 
 
 def _plain(rule: Any) -> bool | dict[str, Any]:

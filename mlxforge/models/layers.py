@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mlxforge.quantize.scheme import Scheme
+
 __all__ = ["DTYPE_BYTES", "Layer", "LayerTable", "Tensor"]
 
 DTYPE_BYTES = {
@@ -44,8 +46,10 @@ class Tensor:
 class Layer:
     """A leaf module, or a single parameter that a module with children holds itself.
 
-    ``own_rule`` is what the architecture's own quant_predicate says of it: True, False, or the
-    scheme that it insists on. It is True where the architecture has none.
+    Where the source packs the layer's weight, ``packed`` says how (bits, group_size, mode), and
+    the weight in ``tensors`` is the one that it stands for. ``own_rule`` is what the
+    architecture's own quant_predicate says of it: True, False, or the scheme that it insists on.
+    It is True where the architecture has none.
     """
 
     path: str
@@ -54,6 +58,11 @@ class Layer:
     quantizable: bool
     own_rule: bool | Mapping[str, Any]
     tensors: tuple[Tensor, ...]
+    packed: Mapping[str, Any] | None = None
+
+    @property
+    def packed_scheme(self) -> Scheme | None:
+        return Scheme(**self.packed) if self.packed else None
 
     @property
     def weight(self) -> Tensor:

@@ -13,8 +13,17 @@ from mlx.utils import tree_map_with_path
 
 from mlxforge.errors import ForgeError
 from mlxforge.models.source import check_source, read_config, read_tensors
+from mlxforge.models.streaming.trace import Traced
+from mlxforge.models.tensors import trace_folder
 
-__all__ = ["cast", "check_config", "declared_dtype", "load_source", "load_tokenizer", "to_float32"]
+__all__ = [
+    "cast_predicate",
+    "check_config",
+    "declared_dtype",
+    "load_source",
+    "load_tokenizer",
+    "to_float32",
+]
 
 DTYPES = ("float16", "bfloat16", "float32")
 
@@ -27,36 +36,23 @@ def declared_dtype(config: dict[str, Any]) -> str | None:
     return dtype if dtype in DTYPES else None
 
 
-def load_source(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The model of a source folder, weights lazy, and its config as mlx_lm merges it.
+def load_source(folder: Path) -> Traced:
+    """The model of a source folder without its weights (see ``streaming.trace``).
 
-    Raises ForgeError for a folder that is not whole, an unknown architecture, custom code and a
-    source that is quantized already.
+    Raises ForgeError for a folder that is not whole, an unknown architecture and custom code.
     """
-    from mlx_lm.utils import load_model
-
     check_source(folder)
     raw = read_config(folder)
     check_config(folder, raw)
     read_tensors(folder)
     try:
-        model, config = load_model(folder, lazy=True)
+        return trace_folder(folder)
     except Exception as error:
         raise ForgeError(
             f"{folder}: config.json and weights do not make a {raw['model_type']} model: "
             f"{_first_line(error)}",
             "compare config.json with the tensors' names and shapes",
         ) from error
-    for path, module in model.named_modules():
-        if "scales" in module:  # however the source says so, or where it says nothing
-            raise _quantized_already(folder, f"{path} is packed")
-    return model, config
-
-
-def _quantized_already(folder: Path, how: str) -> ForgeError:
-    return ForgeError(
-        f"{folder} is quantized already ({how})", "use the unquantized model as the source"
-    )
 
 
 def check_config(folder: Path, config: dict[str, Any]) -> None:
@@ -73,9 +69,6 @@ def check_config(folder: Path, config: dict[str, Any]) -> None:
             f"{folder}: mlx_lm knows no model type {model_type!r}{own}",
             "a newer mlx-lm may know it; vision models of mlx-vlm cannot be built by this version",
         )
-    if how := config.get("quantization") or config.get("quantization_config"):
-        bits = how.get("bits") if isinstance(how, dict) else None
-        raise _quantized_already(folder, f"{bits} bit" if bits else "config.json says so")
 
 
 def _known_type(config: dict[str, Any]) -> bool:
@@ -99,20 +92,6 @@ def cast_predicate(model: nn.Module) -> Callable[[str], bool]:
     """The architecture's own word on which parameters a cast must leave alone."""
     predicate = getattr(model, "cast_predicate", None)
     return predicate if predicate is not None else lambda _: True
-
-
-def cast(model: nn.Module, dtype: str | None) -> None:
-    """Cast floating parameters as mlx_lm.convert does; lazily. None changes nothing."""
-    if dtype is None:
-        return
-    allowed, wanted = cast_predicate(model), getattr(mx, dtype)
-
-    def convert(name: str, value: mx.array) -> mx.array:
-        if allowed(name) and mx.issubdtype(value.dtype, mx.floating):
-            return value.astype(wanted)
-        return value
-
-    model.update(tree_map_with_path(convert, model.parameters()))
 
 
 def to_float32(model: nn.Module) -> nn.Module:

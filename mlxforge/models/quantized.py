@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import Any, Protocol
 
-import mlx.core as mx
-import mlx.nn as nn
-from mlx.utils import tree_flatten
-
 from mlxforge.models.assign import Assignment
-from mlxforge.models.load import cast, declared_dtype, load_source
-from mlxforge.models.save import copy_side_files, save_config, save_weights
+from mlxforge.models.container import ShardWriter, write_index
+from mlxforge.models.inspection import Inspection
+from mlxforge.models.pieces import Stripe, layer_stripes
+from mlxforge.models.save import copy_side_files, save_config
 from mlxforge.models.size import model_size
-from mlxforge.quantize.rtn import quantize_module
+from mlxforge.models.stream import cores, in_order
+from mlxforge.models.tensors import rows_of
+from mlxforge.progress import Progress
 from mlxforge.quantize.scheme import Scheme
 
 __all__ = ["write_model"]
+
+SPOOLED_BYTES = 16 << 20  # of scales or biases of one layer in memory; more go to a scratch file
+COPIED_BYTES = 1 << 20
 
 
 class Wish(Protocol):
@@ -37,24 +43,68 @@ class Wish(Protocol):
 
 
 def write_model(
-    source: Path, assignments: Sequence[Assignment], wish: Wish, out: Path, progress: Any
-) -> None:
+    source: Path,
+    inspection: Inspection,
+    assignments: Sequence[Assignment],
+    wish: Wish,
+    out: Path,
+    progress: Progress,
+    workers: int | None = None,
+) -> dict[str, str]:
     """Quantize as ``assignments`` say, cast the rest to ``wish.dtype``, write all into ``out``.
 
-    Every tensor is bit-identical to what ``mlx_lm.convert`` makes of the same decisions.
+    Every tensor is bit-identical to what ``mlx_lm.convert`` makes of the same decisions. Rows
+    stream from the source's files to the result's: memory holds a few pieces, whatever the size
+    of the model. The bytes do not depend on ``workers`` (threads; default: one per core).
+
+    Returns the sha256 of every file of weights. Raises ForgeError for a source that cannot be
+    read and a disk that is too small.
     """
-    model, config = load_source(source)
-    dtype = wish.dtype or declared_dtype(config)
-    cast(model, dtype)
     default = Scheme(wish.bits, wish.group_size, wish.mode)
     quantization = None if wish.method == "none" else quantization_entry(default, assignments)
-    save_config(config, quantization, model, out)
+    save_config(inspection.folder / "config.json", quantization, out)
     copy_side_files(source, out)
+    dtype = inspection.table.cast(wish.dtype)
     size = model_size(assignments, dtype)
     (out / "mlxforge.json").write_text(_provenance(assignments, size.bytes, size.bits_per_weight))
-    tensors = _tensors(model, {entry.layer.path: entry.scheme for entry in assignments})
-    del model  # the arrays in ``tensors`` are now the only ones
-    save_weights(tensors, size.parameters, out, progress)
+    with rows_of(source, inspection.parameters()) as parameters:
+        ordered = sorted(assignments, key=lambda entry: _natural(entry.layer.path))
+        stripes = [
+            stripe for entry in ordered for stripe in layer_stripes(entry, dtype, parameters)
+        ]
+        writer = ShardWriter([plan for stripe in stripes for plan in stripe.tensors], out)
+        with writer:
+            _write(stripes, writer, workers or cores(), progress)
+    write_index(writer.where(), writer.total, size.parameters, out)
+    return writer.digests
+
+
+def _write(
+    stripes: Sequence[Stripe], writer: ShardWriter, workers: int, progress: Progress
+) -> None:
+    """Tensors of one stripe are computed together and written one after the other: the first at
+    once, the others, which are small, when it is complete."""
+    pieces = in_order((job for stripe in stripes for job in stripe.jobs()), workers)
+    for stripe in stripes:
+        with ExitStack() as stack:
+            later = [
+                stack.enter_context(SpooledTemporaryFile(max_size=SPOOLED_BYTES))
+                for _ in stripe.tensors[1:]
+            ]
+            for first, *others in islice(pieces, stripe.pieces):
+                writer.write(first)
+                for spool, data in zip(later, others, strict=True):
+                    spool.write(data)
+                progress(writer.written, writer.total, "bytes")
+            for spool in later:
+                spool.seek(0)
+                while copied := spool.read(COPIED_BYTES):
+                    writer.write(memoryview(copied))
+
+
+def _natural(path: str) -> list[tuple[int, str]]:
+    """Layers by number: 2 before 10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in path.split(".")]
 
 
 def quantization_entry(default: Scheme, assignments: Sequence[Assignment]) -> dict[str, Any]:
@@ -69,20 +119,6 @@ def quantization_entry(default: Scheme, assignments: Sequence[Assignment]) -> di
                 assignment.scheme.config() if assignment.scheme else False
             )
     return entry
-
-
-def _tensors(model: nn.Module, schemes: Mapping[str, Scheme | None]) -> dict[str, mx.array]:
-    """Every tensor of the result by name; lazy."""
-    leaves = dict(tree_flatten(model.leaf_modules(), is_leaf=nn.Module.is_module))
-    tensors = dict(tree_flatten(model.parameters()))
-    for path, module in leaves.items():
-        scheme = schemes.get(path)
-        if scheme is None:
-            continue
-        del tensors[f"{path}.weight"]
-        for name, value in tree_flatten(quantize_module(module, scheme).parameters()):
-            tensors[f"{path}.{name}"] = value
-    return tensors
 
 
 def _provenance(assignments: Sequence[Assignment], size: int, bits_per_weight: float) -> str:

@@ -8,21 +8,41 @@ mxfp4, mxfp8 (OCP Microscaling Formats v1.0) and nvfp4 round to a small float un
 
 from __future__ import annotations
 
-import mlx.nn as nn
+import mlx.core as mx
 
+from mlxforge.quantize import microscaling
 from mlxforge.quantize.scheme import Scheme
 
-__all__ = ["quantize_module"]
+__all__ = ["pack", "unpack"]
 
 
-def quantize_module(module: nn.Module, scheme: Scheme) -> nn.Module:
-    """The quantized counterpart of a leaf module; lazy.
+def pack(weight: mx.array, scheme: Scheme) -> tuple[mx.array, ...]:
+    """Weight, scales and, for affine, biases, as ``mx.quantize`` gives them; lazy.
 
-    ``module.weight`` is [..., output_dims, input_dims] in float16, bfloat16 or float32. The result
-    holds ``weight`` (uint32, [..., output_dims, input_dims * bits / 32]), ``scales`` and, for
-    affine, ``biases`` ([..., output_dims, input_dims / group_size]).
+    ``weight`` is [rows, columns] in float16, bfloat16 or float32. Returns uint32
+    [rows, columns * bits / 32] and the rest [rows, columns / group_size].
     """
-    quantized: nn.Module = module.to_quantized(
-        group_size=scheme.group_size, bits=scheme.bits, mode=scheme.mode
-    )
-    return quantized
+    size, bits = scheme.group_size, scheme.bits
+    if scheme.mode != "affine":
+        return microscaling.pack(weight, scheme.mode)
+    if weight.dtype == mx.float32 or not _on_cpu():
+        return tuple(mx.quantize(weight, group_size=size, bits=bits))
+    # The CPU's kernel computes in float32 whatever the dtype is and rounds scales and biases at
+    # the end. Widened first, which is exact, the same comes out in half the time.
+    codes, *rest = mx.quantize(weight.astype(mx.float32), group_size=size, bits=bits)
+    return (codes, *(value.astype(weight.dtype) for value in rest))
+
+
+def unpack(packed: tuple[mx.array, ...], scheme: Scheme) -> mx.array:
+    """The weights [rows, columns] that ``packed`` stands for: in the dtype of affine scales,
+    bfloat16 for the other modes; lazy."""
+    codes, scales, *biases = packed
+    found: mx.array = mx.dequantize(
+        codes, scales, biases[0] if biases else None,
+        group_size=scheme.group_size, bits=scheme.bits, mode=scheme.mode,
+    )  # fmt: skip
+    return found
+
+
+def _on_cpu() -> bool:
+    return bool(mx.default_device() == mx.Device(mx.cpu))

@@ -21,3 +21,8 @@ class Scheme:
         """The entry in config.json, spelled as mlx_lm spells it."""
         entry = {"group_size": self.group_size, "bits": self.bits}
         return entry | ({"mode": self.mode} if self.explicit_mode else {})
+
+    def packs_like(self, other: Scheme) -> bool:
+        """Whether both give the same tensors."""
+        mine = (self.bits, self.group_size, self.mode)
+        return mine == (other.bits, other.group_size, other.mode)

@@ -29,9 +29,12 @@ class Step:
     def parameters(self) -> dict[str, Any]:
         return asdict(self)  # type: ignore[call-overload,no-any-return]
 
-    def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
+    def run(
+        self, inputs: Mapping[str, Path], out: Path, progress: Progress
+    ) -> Mapping[str, str] | None:
         """Read ``inputs`` (name -> folder or file), write files into the empty folder ``out``.
 
+        May return the sha256 of files that were hashed while they were written, by name.
         Raises ForgeError for what the user can mend. Knows nothing of doit, keys or the store.
         """
         raise NotImplementedError

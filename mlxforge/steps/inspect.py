@@ -14,16 +14,15 @@ __all__ = ["Inspect"]
 
 @dataclass(frozen=True)
 class Inspect(Step):
-    """``source`` -> ``layers.json``, the layer table (see mlxforge.models.layers)."""
+    """``source`` -> ``layers.json``, ``parameters.json``, ``config.json`` (see
+    mlxforge.models.inspection)."""
 
     kind = "inspect"
+    version = 2
     tools = ("mlx", "mlx-lm")
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
-        from mlxforge.models.inspect import inspect_model
-        from mlxforge.models.load import load_source
+        from mlxforge.models.inspect import inspect_source
 
-        model, config = load_source(inputs["source"])
-        table = inspect_model(model, config)
-        (out / "layers.json").write_text(table.dumps())
-        progress(len(table.layers), len(table.layers), "layers")
+        layers = len(inspect_source(inputs["source"], out).table.layers)
+        progress(layers, layers, "layers")

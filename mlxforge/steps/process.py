@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mlxforge.errors import ForgeError
 from mlxforge.progress import Progress
@@ -24,8 +25,10 @@ _guard = threading.Lock()
 
 def run_in_process(
     step: Step, inputs: Mapping[str, Path], out: Path, log: Path, progress: Progress
-) -> None:
+) -> dict[str, str]:
     """Run ``step`` to its end; raises ForgeError where it fails or dies.
+
+    Returns the sha256 of the files that the step hashed while it wrote them, by name.
 
     The process leads a session of its own, so that Ctrl-C reaches only us, and is killed when
     this call ends for whatever reason. What it prints goes to ``log``.
@@ -50,7 +53,7 @@ def run_in_process(
     with _guard:
         _running.add(process)
     try:
-        failure = _converse(process, job, progress)
+        verdict = _converse(process, job, progress)
     finally:
         _kill(process)
         for pipe in (process.stdin, process.stdout):
@@ -59,10 +62,10 @@ def run_in_process(
                     pipe.close()
         with _guard:
             _running.discard(process)
-    if failure:
-        message, hint, crashed = failure
-        more = f"the whole story is in {log}" if crashed else hint
-        raise ForgeError(message, more)
+    if verdict.get("finished"):
+        return dict(verdict["digests"])
+    more = f"the whole story is in {log}" if verdict.get("crash") else verdict.get("hint")
+    raise ForgeError(verdict["error"], more)
 
 
 def stop_all() -> None:
@@ -74,9 +77,10 @@ def stop_all() -> None:
 
 def _converse(
     process: subprocess.Popen[str], job: Mapping[str, object], progress: Progress
-) -> tuple[str, str | None, bool] | None:
+) -> dict[str, Any]:
+    """What the process said last, or what its silence means."""
     assert process.stdin and process.stdout
-    verdict = None
+    verdict: dict[str, Any] = {}
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(json.dumps(job) + "\n")
         process.stdin.flush()
@@ -87,11 +91,7 @@ def _converse(
         else:
             verdict = message
     status = process.wait()
-    if verdict is None:
-        return _death(status), None, True
-    if verdict.get("finished"):
-        return None
-    return verdict["error"], verdict.get("hint"), bool(verdict.get("crash"))
+    return verdict or {"error": _death(status), "crash": True}
 
 
 def _death(status: int) -> str:

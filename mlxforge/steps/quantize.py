@@ -30,6 +30,7 @@ class Quantize(Step):
     overrides: tuple[dict[str, Any], ...] = ()
 
     kind = "quantize"
+    version = 2
     tools = ("mlx", "mlx-lm")
     backend = True
 
@@ -68,10 +69,11 @@ class Quantize(Step):
             self.refine, rules,
         )  # fmt: skip
 
-    def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
+    def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> dict[str, str]:
         from mlxforge.models.assign import assign
-        from mlxforge.models.layers import LayerTable
+        from mlxforge.models.inspection import Inspection
         from mlxforge.models.quantized import write_model
 
-        table = LayerTable.load(inputs["layers"] / "layers.json")
-        write_model(inputs["source"], assign(table, self.wanted()), self, out, progress)
+        inspection = Inspection(inputs["layers"])
+        assignments = assign(inspection.table, self.wanted())
+        return write_model(inputs["source"], inspection, assignments, self, out, progress)

@@ -58,7 +58,7 @@ def main() -> int:
     job = json.loads(pipe.readline())
     threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
     try:
-        _run(job, reports)
+        digests = _run(job, reports)
     except ForgeError as error:
         _log_trace()
         reports.send({"error": error.message, "hint": error.hint})
@@ -78,11 +78,11 @@ def main() -> int:
         _log_trace()
         reports.send({"error": f"{type(error).__name__}: {error}", "hint": None, "crash": True})
         return 1
-    reports.send({"finished": True})
+    reports.send({"finished": True, "digests": digests})
     return 0
 
 
-def _run(job: dict[str, Any], reports: _Reports) -> None:
+def _run(job: dict[str, Any], reports: _Reports) -> dict[str, str]:
     from mlxforge.steps.registry import make_step
 
     step = make_step(job["kind"], job["parameters"])
@@ -95,7 +95,7 @@ def _run(job: dict[str, Any], reports: _Reports) -> None:
 
         use_backend()
     inputs = {name: Path(path) for name, path in job["inputs"].items()}
-    step.run(inputs, Path(job["out"]), reports.progress)
+    return dict(step.run(inputs, Path(job["out"]), reports.progress) or {})
 
 
 if __name__ == "__main__":

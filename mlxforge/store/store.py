@@ -23,6 +23,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mlxforge.errors import ForgeError
@@ -157,15 +158,24 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
 
     def publish(
-        self, kind: str, key: str, recipe: Mapping[str, Any], data: Path, seconds: float
+        self,
+        kind: str,
+        key: str,
+        recipe: Mapping[str, Any],
+        data: Path,
+        seconds: float,
+        digests: Mapping[str, str] = MappingProxyType({}),
     ) -> Artifact:
-        """Turn the staged folder ``data`` into the artifact of ``key``, all or nothing."""
+        """Turn the staged folder ``data`` into the artifact of ``key``, all or nothing.
+
+        ``digests`` are those of files that were hashed while they were written; the others are
+        read for it.
+        """
         try:
             files = {}
             for path in sorted(path for path in data.rglob("*") if path.is_file()):
-                files[path.relative_to(data).as_posix()] = FileFact(
-                    path.stat().st_size, sha256_of(path)
-                )
+                name = path.relative_to(data).as_posix()
+                files[name] = FileFact(path.stat().st_size, digests.get(name) or sha256_of(path))
                 path.chmod(0o444)
                 _sync(path)
             manifest = Manifest(

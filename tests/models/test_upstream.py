@@ -14,8 +14,8 @@ from mlx_lm import convert
 
 from mlxforge.errors import Position
 from mlxforge.models.assign import assign
-from mlxforge.models.inspect import inspect_model
-from mlxforge.models.load import load_source
+from mlxforge.models.inspect import inspect_source
+from mlxforge.models.inspection import Inspection
 from mlxforge.models.quantized import write_model
 from mlxforge.models.size import model_size
 from mlxforge.recipe.model import Override, Quantize
@@ -31,11 +31,17 @@ def quantize(method: str = "rtn", **words: Any) -> Quantize:
     return Quantize(method=method, refine="none", **(plain | words))
 
 
+def inspected(source: Path, out: Path) -> Inspection:
+    folder = out.with_name(f"{out.name}-inspected")
+    folder.mkdir()
+    return inspect_source(source, folder)
+
+
 def build(source: Path, wanted: Quantize, out: Path) -> None:
     out.mkdir()
-    model, config = load_source(source)
-    table = inspect_model(model, config)
-    write_model(source, assign(table, wanted), wanted, out, lambda *_: None)
+    inspection = inspected(source, out)
+    assignments = assign(inspection.table, wanted)
+    write_model(source, inspection, assignments, wanted, out, lambda *_: None)
 
 
 def tensors(folder: Path) -> Mapping[str, tuple[str, tuple[int, ...], bytes]]:
@@ -159,7 +165,7 @@ def test_the_size_is_known_before_the_build(
 ) -> None:
     source = tiny(tied=False)
     wanted = quantize(bits=bits, group_size=group_size, mode=mode)
-    table = inspect_model(*load_source(source))
+    table = inspected(source, tmp_path / "size").table
     expected = model_size(assign(table, wanted), table.cast(None))
     build(source, wanted, tmp_path / "ours")
     made = sum(len(raw) for _, _, raw in tensors(tmp_path / "ours").values())

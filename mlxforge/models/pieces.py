@@ -1,0 +1,137 @@
+"""A layer's tensors as they will stand in the file, computed a few rows at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from mlxforge.models.assign import Assignment
+from mlxforge.models.container import TensorPlan
+from mlxforge.models.layers import Layer, Tensor
+from mlxforge.models.streaming.rows import Rows
+from mlxforge.quantize.rtn import pack, unpack
+from mlxforge.quantize.scheme import Scheme
+
+__all__ = ["PIECE_WEIGHTS", "Piece", "Stripe", "layer_stripes"]
+
+PIECE_WEIGHTS = 1 << 20  # numbers of the source in one piece
+
+Piece = tuple[memoryview, ...]
+
+
+@dataclass(frozen=True)
+class Stripe:
+    """Tensors that come out of the same rows: one, or a packed weight with its scales.
+
+    ``compute(start, stop)`` gives those rows of each, in the order of ``tensors``.
+    """
+
+    tensors: tuple[TensorPlan, ...]
+    rows: int
+    columns: int
+    compute: Callable[[int, int], tuple[mx.array, ...]]
+
+    @property
+    def step(self) -> int:
+        """Rows in a piece."""
+        return max(1, PIECE_WEIGHTS // max(1, self.columns))
+
+    @property
+    def pieces(self) -> int:
+        return -(-self.rows // self.step)
+
+    def jobs(self) -> Iterator[Callable[[], Piece]]:
+        """The stripe's pieces, in order."""
+        for start in range(0, self.rows, self.step):
+            yield _job(self.compute, start, min(start + self.step, self.rows))
+
+
+def _job(compute: Callable[[int, int], tuple[mx.array, ...]], start: int, stop: int) -> (
+    Callable[[], Piece]
+):  # fmt: skip
+    return lambda: _bytes(compute(start, stop))
+
+
+def _bytes(arrays: tuple[mx.array, ...]) -> Piece:
+    flat = [mx.contiguous(array).reshape(-1) for array in arrays]
+    # numpy has no bfloat16
+    plain = [a.view(mx.uint16) if a.dtype == mx.bfloat16 else a for a in flat]
+    mx.eval(plain)
+    return tuple(np.array(array, copy=False).data.cast("B") for array in plain)
+
+
+def layer_stripes(
+    assignment: Assignment, cast: str | None, parameters: Mapping[str, Rows]
+) -> Iterator[Stripe]:
+    """What becomes of a layer: its weight under ``assignment.scheme``, the rest cast."""
+    layer = assignment.layer
+    for tensor in layer.tensors:
+        dtype = tensor.dtype_after(cast)
+        if tensor.name != f"{layer.path}.weight":
+            yield _plain(tensor, dtype, _cast(parameters[tensor.name], dtype))
+            continue
+        stored, scheme = layer.packed_scheme, assignment.scheme
+        if stored is not None:
+            parts = _stored_parts(layer, dtype, parameters)
+            read = _unpacked(parts, stored, dtype)
+        else:
+            read = _cast(parameters[tensor.name], dtype)
+        if scheme is None:
+            yield _plain(tensor, dtype, read)
+        elif stored is not None and scheme.packs_like(stored):
+            yield _packed(tensor, scheme, dtype, parts)
+        else:
+            yield _packed(tensor, scheme, dtype, _packing(read, scheme))
+
+
+Read = Callable[[int, int], mx.array]
+ReadParts = Callable[[int, int], tuple[mx.array, ...]]
+
+
+def _plain(tensor: Tensor, dtype: str, read: Read) -> Stripe:
+    plan = TensorPlan(tensor.name, dtype, tensor.shape)
+    columns = tensor.shape[-1] if tensor.shape else 1
+    return Stripe((plan,), math.prod(tensor.shape[:-1]), columns, lambda a, b: (read(a, b),))
+
+
+def _packed(weight: Tensor, scheme: Scheme, dtype: str, parts: ReadParts) -> Stripe:
+    *lead, columns = weight.shape
+    path = weight.name.removesuffix(".weight")
+    groups = (*lead, columns // scheme.group_size)
+    plans = [TensorPlan(weight.name, "uint32", (*lead, columns * scheme.bits // 32))]
+    if scheme.mode == "affine":
+        plans += [TensorPlan(f"{path}.{name}", dtype, groups) for name in ("scales", "biases")]
+    else:
+        plans += [TensorPlan(f"{path}.scales", "uint8", groups)]
+    return Stripe(tuple(plans), math.prod(lead), columns, parts)
+
+
+def _cast(rows: Rows, dtype: str) -> Read:
+    return lambda start, stop: rows.read(start, stop).astype(getattr(mx, dtype))
+
+
+def _packing(read: Read, scheme: Scheme) -> ReadParts:
+    return lambda start, stop: pack(read(start, stop), scheme)
+
+
+def _stored_parts(layer: Layer, dtype: str, parameters: Mapping[str, Rows]) -> ReadParts:
+    """The source's own codes, scales and biases; floating ones cast, as mlx_lm casts them."""
+    names = [f"{layer.path}.{part}" for part in ("weight", "scales", "biases")]
+    held = [parameters[name] for name in names if name in parameters]
+
+    def read(start: int, stop: int) -> tuple[mx.array, ...]:
+        parts = [rows.read(start, stop) for rows in held]
+        return tuple(
+            part.astype(getattr(mx, dtype)) if mx.issubdtype(part.dtype, mx.floating) else part
+            for part in parts
+        )
+
+    return read
+
+
+def _unpacked(parts: ReadParts, stored: Scheme, dtype: str) -> Read:
+    return lambda start, stop: unpack(parts(start, stop), stored).astype(getattr(mx, dtype))
