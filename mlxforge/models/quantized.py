@@ -16,7 +16,8 @@ from mlxforge.models.inspection import Inspection
 from mlxforge.models.pieces import Stripe, layer_stripes
 from mlxforge.models.save import copy_side_files, save_config
 from mlxforge.models.size import model_size
-from mlxforge.models.stream import cores, in_order
+from mlxforge.models.stream import in_order
+from mlxforge.models.stream import workers as default_workers
 from mlxforge.models.tensors import rows_of
 from mlxforge.progress import Progress
 from mlxforge.quantize.scheme import Scheme
@@ -55,7 +56,7 @@ def write_model(
 
     Every tensor is bit-identical to what ``mlx_lm.convert`` makes of the same decisions. Rows
     stream from the source's files to the result's: memory holds a few pieces, whatever the size
-    of the model. The bytes do not depend on ``workers`` (threads; default: one per core).
+    of the model. The bytes do not depend on ``workers`` (threads; default: one per core of a CPU).
 
     Returns the sha256 of every file of weights. Raises ForgeError for a source that cannot be
     read and a disk that is too small.
@@ -74,7 +75,7 @@ def write_model(
         ]
         writer = ShardWriter([plan for stripe in stripes for plan in stripe.tensors], out)
         with writer:
-            _write(stripes, writer, workers or cores(), progress)
+            _write(stripes, writer, workers or default_workers(), progress)
     write_index(writer.where(), writer.total, size.parameters, out)
     return writer.digests
 

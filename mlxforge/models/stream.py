@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import mlx.core as mx
 
-__all__ = ["cores", "in_order"]
+__all__ = ["cores", "in_order", "workers"]
 
 Result = TypeVar("Result")
 
@@ -21,6 +21,11 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def workers() -> int:
+    """How many threads quantize: on a CPU each is a core's work, a GPU needs one to read ahead."""
+    return cores() if mx.default_device() == mx.Device(mx.cpu) else 2
 
 
 def in_order(jobs: Iterable[Callable[[], Result]], workers: int) -> Iterator[Result]:

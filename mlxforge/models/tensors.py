@@ -6,15 +6,17 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
 
 from mlxforge.models.source import read_tensors, weight_files
 from mlxforge.models.streaming.expression import Expression
 from mlxforge.models.streaming.files import StoredTensors
 from mlxforge.models.streaming.rows import Rows
-from mlxforge.models.streaming.trace import Traced, trace_loading
+
+if TYPE_CHECKING:
+    from mlxforge.models.streaming.trace import Traced
 
 __all__ = ["open_tensors", "rows_of", "trace_folder"]
 
@@ -25,6 +27,8 @@ def trace_folder(folder: Path) -> Traced:
     Raises what the loader raises, and ForgeError for files that are not whole.
     """
     from mlx_lm.utils import load_model
+
+    from mlxforge.models.streaming.trace import trace_loading  # mlx.nn, which few need
 
     read_tensors(folder)
     files: dict[str, dict[str, mx.array]] = {
@@ -67,6 +71,7 @@ class _Loader:
         self._last: tuple[str, mx.array] | None = None
 
     def parameter(self, name: str) -> mx.array:
+        from mlx.utils import tree_flatten
         from mlx_lm.utils import load_model
 
         with self._guard:
