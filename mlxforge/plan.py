@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -22,7 +22,7 @@ from mlxforge.steps.inspect import Inspect
 from mlxforge.steps.quantize import Quantize
 from mlxforge.store.keys import digest
 
-__all__ = ["Locals", "Node", "NotLocked", "Plan", "make_plan"]
+__all__ = ["Locals", "Node", "NotLocked", "Plan", "Planner"]
 
 
 class NotLocked(ForgeError):
@@ -91,9 +91,18 @@ class Plan:
     def final(self) -> Node:
         return self.evaluate or self.quantize
 
-    def nodes(self) -> list[Node]:
+    @cached_property
+    def source(self) -> Node | Local:
+        """What the model is made of."""
+        return dict(self.inspect.inputs)["source"]
+
+    def nodes(self) -> tuple[Node, ...]:
         """Every step, each after those that it needs."""
-        return list(self.final.below())
+        return self._nodes
+
+    @cached_property
+    def _nodes(self) -> tuple[Node, ...]:
+        return tuple(self.final.below())
 
 
 @lru_cache
@@ -105,47 +114,73 @@ def tool_version(name: str) -> str:
         raise ForgeError(f"{name} is not installed", "pip install mlxforge") from None
 
 
-def make_plan(recipe: Recipe, lock: Lock | None, local: Locals) -> Plan:
-    """The steps of ``recipe``.
+class Planner:
+    """Makes plans. Recipes that share a step share its node, so that its key is computed once."""
 
-    Raises ForgeError for what no step can do, NotLocked for a Hub source without a lock.
-    """
-    _check_supported(recipe)
-    source = _source(recipe, lock, local)
-    inspect = Node(Inspect(), (("source", source),))
-    quantize = Node(Quantize.of(recipe.quantize), (("source", source), ("layers", inspect)))
-    baseline = evaluate = None
-    wanted = recipe.evaluate
-    if wanted is not None:
-        inputs: tuple[tuple[str, Node | Local], ...] = (("model", quantize),)
-        if wanted.text is not None and wanted.text.path is not None:
-            scored = Baseline(wanted.samples, wanted.sequence_length)
-            text = local.file(wanted.text.path, wanted.text.at)
-            baseline = Node(scored, (("source", source), ("text", text)))
-            inputs += (("source", source), ("baseline", baseline))
-        metrics = wanted.metrics if baseline else ()
-        step = Evaluate(tuple(metrics), wanted.prompts, wanted.max_tokens)
-        evaluate = Node(step, inputs)
-    return Plan(recipe, inspect, quantize, baseline, evaluate)
+    def __init__(self) -> None:
+        self._nodes: dict[Hashable, Node] = {}
+
+    def plan(self, recipe: Recipe, lock: Lock | None, local: Locals) -> Plan:
+        """The steps of ``recipe``.
+
+        Raises ForgeError for what no step can do, NotLocked for a Hub source without a lock.
+        """
+        _check_supported(recipe)
+        source = _source(recipe, lock, local)
+        if isinstance(source, Node):
+            source = self._nodes.setdefault(source.key, source)
+        inspect = self._node(Inspect(), ("source", source))
+        quantize = self._quantize(recipe, source, inspect)
+        baseline = evaluate = None
+        wanted = recipe.evaluate
+        if wanted is not None:
+            inputs: tuple[tuple[str, Node | Local], ...] = (("model", quantize),)
+            if wanted.text is not None and wanted.text.path is not None:
+                scored = Baseline(wanted.samples, wanted.sequence_length)
+                text = local.file(wanted.text.path, wanted.text.at)
+                baseline = self._node(scored, ("source", source), ("text", text))
+                inputs += (("source", source), ("baseline", baseline))
+            metrics = wanted.metrics if baseline else ()
+            step = Evaluate(tuple(metrics), wanted.prompts, wanted.max_tokens)
+            evaluate = self._node(step, *inputs)
+        return Plan(recipe, inspect, quantize, baseline, evaluate)
+
+    def _node(self, step: Step, *inputs: tuple[str, Node | Local]) -> Node:
+        made_of = (step, *((name, _identity(value)) for name, value in inputs))
+        if made_of not in self._nodes:
+            self._nodes[made_of] = Node(step, inputs)
+        return self._nodes[made_of]
+
+    def _quantize(self, recipe: Recipe, source: Node | Local, inspect: Node) -> Node:
+        # by the recipe's section: the step's own rules are dicts, and cannot be looked up by
+        made_of = (recipe.quantize, _identity(source))
+        if made_of not in self._nodes:
+            step = Quantize.of(recipe.quantize)
+            self._nodes[made_of] = Node(step, (("source", source), ("layers", inspect)))
+        return self._nodes[made_of]
+
+
+def _identity(value: Node | Local) -> Hashable:
+    """Equal for what is read from the same place with the same content."""
+    return value.key if isinstance(value, Node) else (value.path, value.key)
 
 
 def _source(recipe: Recipe, lock: Lock | None, local: Locals) -> Node | Local:
     source = recipe.source
     if source.path is not None:
-        return local.folder(source.path, recipe.positions.get(("source", "path")))
-    at = recipe.positions.get(("source", "repo"))
+        return local.folder(source.path, source.at)
     if lock is None:
         raise NotLocked(
             f"{recipe.name} is not locked: which commit is {source.repo} at {source.revision}?",
             f"`doit build {recipe.name}` asks the Hub once and writes {recipe.name}.lock",
-            at=at,
+            at=source.at,
         )
     if (lock.repo, lock.revision) != (source.repo, source.revision):
         raise ForgeError(
             f"{recipe.name}.lock is for {lock.repo} at {lock.revision}, "
             f"the recipe wants {source.repo} at {source.revision}",
             f"delete {recipe.name}.lock to lock it anew",
-            at=at,
+            at=source.at,
         )
     return Node(Download(lock.repo, lock.commit, lock.files), ())
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +14,12 @@ from typing import Any
 from mlxforge.errors import ForgeError, Position
 from mlxforge.local import Local, LocalFiles, NotRead
 from mlxforge.lock import Lock, lock_file, read_lock, write_lock
-from mlxforge.plan import Node, Plan, make_plan
-from mlxforge.recipe.load import Book, load_book
+from mlxforge.plan import Node, Plan, Planner
+from mlxforge.recipe.load import Book, load_book, load_named
 from mlxforge.recipe.model import Recipe
 from mlxforge.steps.download import Download
 from mlxforge.store.hashes import FileHashes
-from mlxforge.store.store import Store, disk_error
+from mlxforge.store.store import Artifact, Store, disk_error
 
 __all__ = ["Built", "Project"]
 
@@ -54,10 +55,19 @@ class Project:
         self.announce: Callable[[int, int], None] = lambda files, size: None
         hashes = FileHashes(self.store.root / "hashes.json")
         self._local = LocalFiles(hashes, lambda files, size: self.announce(files, size))
+        self._planner = Planner()
+        self._found: dict[str, Artifact] = {}
+        self._resolved: dict[tuple[str, str], Lock] = {}
 
     @cached_property
     def book(self) -> Book:
-        return load_book(self.recipes_folder, self.root)
+        return load_book(self.recipes_folder, self.root, self.store.root / "recipes.json")
+
+    def select(self, patterns: Sequence[str]) -> list[Recipe]:
+        """The recipes that names and globs cover (see :meth:`Book.select`). Where each name has a
+        file of its own, no other is read."""
+        found = load_named(self.recipes_folder, self.root, patterns)
+        return self.book.select(patterns) if found is None else found
 
     def lock(self, recipe: Recipe) -> Lock | None:
         """The recipe's lock where it needs one and has one."""
@@ -66,35 +76,25 @@ class Project:
         return read_lock(lock_file(recipe.file, recipe.name), self.root)
 
     def make_lock(self, recipe: Recipe) -> Path:
-        """Ask the Hub what the recipe's names stand for now, and write it down.
-
-        A model that cannot be built here is refused by its config, before its weights are fetched.
-        """
-        from mlxforge.hub.client import fetch_config, resolve
-        from mlxforge.hub.verify import check_files
-        from mlxforge.models.load import check_config
-        from mlxforge.models.source import read_config
-
+        """Ask the Hub what the recipe's names stand for now, and write it down. Recipes of one
+        source are locked to one commit: the Hub is asked once."""
         source = recipe.source
         assert source.repo is not None
-        commit, files = resolve(source.repo, source.revision)
-        if "config.json" not in files:
-            raise ForgeError(f"{source.repo} at {source.revision} has no config.json")
-        folder = fetch_config(source.repo, commit)
-        check_files(folder, {"config.json": files["config.json"]})
-        check_config(folder, read_config(folder))
+        asked = (source.repo, source.revision)
+        if asked not in self._resolved:
+            self._resolved[asked] = _resolve(*asked)
         path = lock_file(recipe.file, recipe.name)
-        write_lock(path, recipe.name, Lock(source.repo, source.revision, commit, files))
+        write_lock(path, recipe.name, self._resolved[asked])
         return path
 
     def plan(self, recipe: Recipe) -> Plan:
         """The recipe's steps; hashes local files that are not known yet."""
-        return make_plan(recipe, self.lock(recipe), self._local)
+        return self._planner.plan(recipe, self.lock(recipe), self._local)
 
     def plan_unread(self, recipe: Recipe) -> Plan | None:
         """As :meth:`plan`, but None where that would need a file to be hashed."""
         try:
-            return make_plan(recipe, self.lock(recipe), _Unread(self._local))
+            return self._planner.plan(recipe, self.lock(recipe), _Unread(self._local))
         except NotRead:
             return None
 
@@ -102,9 +102,17 @@ class Project:
         """The digest of a file outside the store; each version of it is read once."""
         return self._local.sha256(path)
 
+    def find(self, node: Node) -> Artifact | None:
+        """The step's artifact. Once found it is not looked for again: only `doit gc --delete`
+        removes any, and never while a build is running."""
+        found = self._found.get(node.key) or self.store.find(node.kind, node.key)
+        if found is not None:
+            self._found[node.key] = found
+        return found
+
     def done(self, node: Node) -> bool:
         """Whether the step's artifact is in the store (and, of a download, the files are too)."""
-        if self.store.find(node.kind, node.key) is None:
+        if self.find(node) is None:
             return False
         return node.step.complete() if isinstance(node.step, Download) else True
 
@@ -112,7 +120,7 @@ class Project:
         """Where a step finds this input; ForgeError where it is not there."""
         if isinstance(node, Local):
             return node.path
-        artifact = self.store.find(node.kind, node.key)
+        artifact = self.find(node)
         if artifact is None or not self.done(node):
             raise ForgeError(f"not run, because {node.kind} has not been finished")
         return node.step.folder() if isinstance(node.step, Download) else artifact.data
@@ -133,29 +141,45 @@ class Project:
     def finish(self, plan: Plan, figures: Mapping[str, Any]) -> None:
         """Record a finished build and point the recipe's stable path at its model."""
         name = plan.recipe.name
-        keys = {node.kind: node.key for node in plan.nodes()}
-        record = json.dumps({"keys": keys, "figures": dict(figures)}, indent=1, sort_keys=True)
-        artifact = self.store.find("quantize", plan.quantize.key)
-        assert artifact is not None
-        target = os.path.relpath(artifact.data, self.model_link(name).parent)
+        built = Built({node.kind: node.key for node in plan.nodes()}, figures)
+        link = self.model_link(name)
+        target = os.path.relpath(self.path_of(plan.quantize), link.parent)
         try:
-            _replace_text(self.store.root / "built" / f"{name}.json", record + "\n")
-            _replace_link(self.model_link(name), target)
+            if self.built(name) != built:
+                record = json.dumps(vars(built), indent=1, sort_keys=True)
+                _replace_text(self.store.root / "built" / f"{name}.json", record + "\n")
+            _replace_link(link, target)
         except OSError as error:
             raise disk_error(error) from error
 
 
+def _resolve(repo: str, revision: str) -> Lock:
+    """A model that cannot be built here is refused by its config, before its weights are
+    fetched."""
+    from mlxforge.hub.client import fetch_config, resolve
+    from mlxforge.hub.verify import check_files
+    from mlxforge.models.load import check_config
+    from mlxforge.models.source import read_config
+
+    commit, files = resolve(repo, revision)
+    if "config.json" not in files:
+        raise ForgeError(f"{repo} at {revision} has no config.json")
+    folder = fetch_config(repo, commit)
+    check_files(folder, {"config.json": files["config.json"]})
+    check_config(folder, read_config(folder))
+    return Lock(repo, revision, commit, files)
+
+
 def _replace_text(path: Path, text: str) -> None:
-    if path.is_file() and path.read_text() == text:
-        return
     staged = path.with_name(f".{path.name}.{os.getpid()}")
     staged.write_text(text)
     os.replace(staged, path)
 
 
 def _replace_link(path: Path, target: str) -> None:
-    if path.is_symlink() and os.readlink(path) == target:
-        return
+    with contextlib.suppress(OSError):
+        if os.readlink(path) == target:
+            return
     staged = path.with_name(f".{path.name}.{os.getpid()}")
     staged.unlink(missing_ok=True)
     staged.symlink_to(target)

@@ -43,10 +43,12 @@ def _source(draft: Draft) -> Source:
         raise ForgeError("the recipe has no source", hint, draft.at("source"))
     kind = _origin(draft, ("source",), "repo", ("revision",))
     if kind == "path":
-        return Source(path=draft.resolved("source", "path"))
+        at = draft.at("source", "path")
+        return Source(path=draft.resolved("source", "path"), at=at)
     values = draft.document["source"]
-    check_repo(values["repo"], "source.repo", draft.at("source", "repo"))
-    return Source(repo=values["repo"], revision=values["revision"])
+    at = draft.at("source", "repo")
+    check_repo(values["repo"], "source.repo", at)
+    return Source(repo=values["repo"], revision=values["revision"], at=at)
 
 
 def _calibrate(draft: Draft) -> Calibrate | None:

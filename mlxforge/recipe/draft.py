@@ -39,8 +39,8 @@ class Draft:
     def resolved(self, *path: str | int) -> Path:
         """A path in the recipe, made absolute: it is relative to the file where it stands."""
         node, _ = find(self.tree, path)
-        beside = self.root / os.path.dirname(node.at.file)
-        return Path(os.path.normpath(beside / node.value))
+        beside = os.path.join(self.root, os.path.dirname(node.at.file))
+        return Path(os.path.normpath(os.path.join(beside, node.value)))
 
     def misplaced(self, message: str, hint: str | None, *path: str | int) -> ForgeError:
         """An error at a key, not at its value: the key is what should not be there."""

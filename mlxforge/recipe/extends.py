@@ -8,12 +8,11 @@ parent's repository would be nonsense beside the child's path.
 from __future__ import annotations
 
 import os.path
-import stat
 from functools import reduce
 from pathlib import Path
 
 from mlxforge.errors import ForgeError, Position
-from mlxforge.recipe import reader
+from mlxforge.recipe.files import read_bytes
 from mlxforge.recipe.schema import NOT_IN_DOCUMENT
 from mlxforge.recipe.tree import Node
 from mlxforge.recipe.words import printable, quoted, shown
@@ -29,29 +28,46 @@ class Shelf:
     def __init__(self, folder: Path, root: Path) -> None:
         self.folder = folder
         self.root = root
+        self._bytes: dict[Path, bytes] = {}
         self._read: dict[Path, Node] = {}
+        self._folder_labels: dict[str, str] = {}
 
     def label(self, file: Path) -> str:
-        return printable(Path(os.path.relpath(file, self.root)).as_posix())
+        folder, name = os.path.split(file)
+        if folder not in self._folder_labels:
+            self._folder_labels[folder] = os.path.relpath(folder, self.root)
+        return printable(os.path.normpath(os.path.join(self._folder_labels[folder], name)))
 
     def start_of(self, file: Path) -> Position:
         return Position(self.label(file), 1, 1)
 
-    def read(self, file: Path, wanted_at: Position | None = None) -> Node:
-        """One file as it is written; ``wanted_at`` is blamed if there is no such file."""
-        if file not in self._read:
-            start = self.start_of(file)
+    def bytes_of(self, file: Path, wanted_at: Position | None = None) -> bytes:
+        """What is in a file; ``wanted_at`` is blamed if there is no such file."""
+        if file not in self._bytes:
             try:
-                data = _bytes_of(file)
+                self._bytes[file] = read_bytes(file)
             except OSError as error:
+                start = self.start_of(file)
                 reason = error.strerror or "it cannot be read"
                 message = f"cannot read {start.file}: {reason}"
                 raise ForgeError(message, None, wanted_at or start) from None
-            self._read[file] = reader.read(data, start.file)
+        return self._bytes[file]
+
+    def read(self, file: Path, wanted_at: Position | None = None) -> Node:
+        """One file as it is written."""
+        from mlxforge.recipe.reader import read  # PyYAML: for those who have to parse
+
+        if file not in self._read:
+            self._read[file] = read(self.bytes_of(file, wanted_at), self.label(file))
         return self._read[file]
 
     def merged(self, file: Path) -> Node:
         """One file laid over its parents."""
+        merged: Node = reduce(merge, (self.read(link) for link in reversed(self.chain(file))))
+        return merged
+
+    def chain(self, file: Path) -> list[Path]:
+        """A file, its parent, the parent's parent and so on."""
         chain = [file]
         trees = [self.read(file)]
         while parent := self._parent(chain[-1], trees[-1]):
@@ -61,7 +77,7 @@ class Shelf:
                 raise ForgeError(f"extends runs in a circle: {names}", None, at)
             trees.append(self.read(parent, at))
             chain.append(parent)
-        return reduce(merge, reversed(trees))
+        return chain
 
     def _parent(self, file: Path, tree: Node) -> Path | None:
         node = tree.value.get("extends")
@@ -105,11 +121,3 @@ def _origin(node: Node) -> set[tuple[str, str]]:
         for key in _ORIGINS
         if key in values and values[key].value is not None
     }
-
-
-def _bytes_of(file: Path) -> bytes:
-    # A pipe would block for ever, and a device never ends.
-    if not stat.S_ISREG(file.stat().st_mode):
-        raise OSError(0, "it is not a file")
-    with file.open("rb") as stream:
-        return stream.read(reader.MOST_BYTES + 1)

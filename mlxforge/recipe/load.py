@@ -14,8 +14,9 @@ from mlxforge.recipe.model import Recipe
 
 if TYPE_CHECKING:
     from mlxforge.recipe.extends import Shelf
+    from mlxforge.recipe.memory import Memory
 
-__all__ = ["Book", "load_book"]
+__all__ = ["Book", "load_book", "load_named"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Book:
         """
         names: dict[str, None] = {}
         for pattern in patterns:
-            if not any(character in pattern for character in "*?["):
+            if not _is_glob(pattern):
                 names[pattern] = None
                 continue
             covered = [n for n in (*self.recipes, *self.errors) if fnmatchcase(n, pattern)]
@@ -54,12 +55,14 @@ class Book:
         return [self.get(name) for name in names]
 
 
-def load_book(folder: Path, root: Path) -> Book:
+def load_book(folder: Path, root: Path, remembered: Path | None = None) -> Book:
     """Every ``*.yaml`` directly in ``folder``, except the ``_fragments``; positions from ``root``.
 
     A broken file costs only its own recipes. A folder that does not exist holds no recipes.
+    ``remembered`` is the file of a :class:`~mlxforge.recipe.memory.Memory`.
     """
-    from mlxforge.recipe.extends import Shelf  # PyYAML: for those who need recipes
+    from mlxforge.recipe.extends import Shelf
+    from mlxforge.recipe.memory import Memory
 
     folder, root = Path(os.path.abspath(folder)), Path(os.path.abspath(root))
     shelf = Shelf(folder, root)
@@ -68,15 +71,62 @@ def load_book(folder: Path, root: Path) -> Book:
     recipes: dict[str, Recipe] = {}
     errors: dict[str, ForgeError] = {}
     taken = dict(stems)
+    memory = Memory(remembered, shelf, lambda file: _load(file, shelf, {})) if remembered else None
     for file in files:
         try:
-            made = _load(file, shelf, taken)
+            made = _recalled(file, memory, stems, taken) or _load(file, shelf, taken, memory)
         except ForgeError as error:
             key = file.name if file.suffix == ".yml" and file.stem in stems else file.stem
             errors[key] = error
         else:
             recipes.update(made)
+    if memory:
+        memory.save()
     return Book(recipes, errors)
+
+
+def _recalled(
+    file: Path, memory: Memory | None, stems: Mapping[str, Position], taken: dict[str, Position]
+) -> dict[str, Recipe] | None:
+    """What :func:`_load` would give, without reading; None where the file has to be read."""
+    found = memory.recall(file) if memory and file.stem in stems else None
+    if found is None:
+        return None
+    recipes, named_at = found
+    start = stems[file.stem]
+    if any(taken.get(name, start) != start for name in recipes):
+        return None
+    if named_at is not None:
+        taken.update(dict.fromkeys(recipes, named_at))
+    return recipes
+
+
+def load_named(folder: Path, root: Path, names: Sequence[str]) -> list[Recipe] | None:
+    """The recipes of these names as :func:`load_book` has them, each once, without a look at any
+    other file. None where only the whole folder can tell: for a glob, a name that a matrix may
+    have made, a broken recipe.
+    """
+    from mlxforge.recipe.extends import Shelf
+
+    folder, root = Path(os.path.abspath(folder)), Path(os.path.abspath(root))
+    shelf = Shelf(folder, root)
+    files = {file.stem: file for file in _files(folder) if file.suffix == ".yaml"}
+    found: list[Recipe] = []
+    for name in dict.fromkeys(names):
+        if name not in files or _is_glob(name):
+            return None
+        try:
+            made = _load(files[name], shelf, {})
+        except ForgeError:
+            return None
+        if list(made) != [name]:
+            return None
+        found += made.values()
+    return found
+
+
+def _is_glob(pattern: str) -> bool:
+    return any(character in pattern for character in "*?[")
 
 
 def _files(folder: Path) -> list[Path]:
@@ -94,7 +144,9 @@ def _files(folder: Path) -> list[Path]:
     ]
 
 
-def _load(file: Path, shelf: Shelf, taken: dict[str, Position]) -> dict[str, Recipe]:
+def _load(
+    file: Path, shelf: Shelf, taken: dict[str, Position], memory: Memory | None = None
+) -> dict[str, Recipe]:
     """The recipes of one file by name. ``taken`` says where names come from and is added to."""
     from mlxforge.recipe.build import build
     from mlxforge.recipe.matrix import expand
@@ -120,4 +172,6 @@ def _load(file: Path, shelf: Shelf, taken: dict[str, Position]) -> dict[str, Rec
             named[name] = at
         recipes[name or file.stem] = build(name or file.stem, file, document, shelf.root)
     taken.update(named)
+    if memory:
+        memory.keep(file, recipes, next(iter(named.values()), None))
     return recipes

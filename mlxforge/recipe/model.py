@@ -29,6 +29,7 @@ class Source:
     path: Path | None = None  # absolute
     repo: str | None = None
     revision: str = "main"
+    at: Position | None = field(default=None, compare=False)  # of the path or the repository
 
 
 @dataclass(frozen=True)

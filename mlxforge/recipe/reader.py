@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import re
 from codecs import BOM_UTF8
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import yaml
 
 from mlxforge.errors import ForgeError, Position
-from mlxforge.recipe.scalars import resolve
+from mlxforge.recipe.files import MOST_BYTES
+from mlxforge.recipe.scalars import Scalar, resolve
 from mlxforge.recipe.tree import Node
 from mlxforge.recipe.words import quoted
 
 __all__ = ["MOST_BYTES", "read"]
 
-MOST_BYTES = 1 << 20
 MOST_LEVELS = 32
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -35,7 +35,7 @@ def read(data: bytes, file: str) -> Node:
     # The C parser is ten times faster; not every build of PyYAML has it.
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return _Builder(yaml.parse(text, Loader=loader), file).document()
+        return _Builder(loader(text).get_event, file).document()
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, text, file) from None
     except (yaml.YAMLError, ValueError, OverflowError):
@@ -45,17 +45,19 @@ def read(data: bytes, file: str) -> Node:
 
 
 class _Builder:
-    def __init__(self, events: Iterator[yaml.Event], file: str) -> None:
-        self.events = events
+    """``event`` gives the next event; their kinds are told apart by their type itself."""
+
+    def __init__(self, event: Callable[[], Any], file: str) -> None:
+        self.event = event
         self.file = file
 
     def document(self) -> Node:
-        next(self.events)  # the stream's start
-        if isinstance(next(self.events), yaml.StreamEndEvent):
+        self.event()  # the stream's start
+        if type(event := self.event()) is yaml.StreamEndEvent:
             raise ForgeError("the file is empty", None, Position(self.file, 1, 1))
-        node = self.node(next(self.events))
-        next(self.events)  # the document's end
-        if not isinstance(event := next(self.events), yaml.StreamEndEvent):
+        node = self.node(self.event(), depth=0)
+        self.event()  # the document's end
+        if type(event := self.event()) is not yaml.StreamEndEvent:
             self.fail(event, "a second document begins here", "one recipe, one file")
         if not isinstance(node.value, dict):
             hint = "a recipe begins with a key, such as source:"
@@ -63,50 +65,55 @@ class _Builder:
         return node
 
     def node(self, event: Any, key_at: Position | None = None, depth: int = 0) -> Node:
-        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-            self.fail(event, "anchors and aliases are not for recipes", "use extends or a matrix")
-        if event.tag is not None:
-            self.fail(event, f"the tag {quoted(event.tag)} is not for recipes", "leave it out")
-        at = self.at(event)
-        key_at = key_at or at
-        if isinstance(event, yaml.ScalarEvent):
-            if event.style in (None, ""):
-                return Node(resolve(event.value, at), at, key_at, event.value)
-            if odd := _FORBIDDEN.search(event.value):  # "\0" and the like
-                self.fail(event, f"the text holds the character {quoted(odd[0])}")
-            return Node(event.value, at, key_at, event.value)
+        if event.anchor is not None or event.tag is not None:
+            self.refuse_marked(event)
+        mark = event.start_mark
+        at = Position(self.file, mark.line + 1, mark.column + 1)
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
+            return Node(self.scalar(event, at), at, key_at or at, event.value)
         if depth == MOST_LEVELS:
             self.fail(event, f"nested more than {MOST_LEVELS} levels deep")
-        if isinstance(event, yaml.MappingStartEvent):
-            return Node(self.mapping(depth + 1), at, key_at)
-        return Node(self.items(depth + 1), at, key_at)
+        if kind is yaml.MappingStartEvent:
+            return Node(self.mapping(depth + 1), at, key_at or at)
+        return Node(self.items(depth + 1), at, key_at or at)
+
+    def refuse_marked(self, event: Any) -> NoReturn:
+        if event.anchor is not None:  # an alias has the anchor that it means
+            self.fail(event, "anchors and aliases are not for recipes", "use extends or a matrix")
+        self.fail(event, f"the tag {quoted(event.tag)} is not for recipes", "leave it out")
+
+    def scalar(self, event: Any, at: Position) -> Scalar:
+        text: str = event.value
+        if event.style in (None, ""):
+            return resolve(text, at)
+        if odd := _FORBIDDEN.search(text):  # "\0" and the like
+            self.fail(event, f"the text holds the character {quoted(odd[0])}")
+        return text
 
     def items(self, depth: int) -> list[Node]:
         found = []
-        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+        while type(event := self.event()) is not yaml.SequenceEndEvent:
             found.append(self.node(event, depth=depth))
         return found
 
     def mapping(self, depth: int) -> dict[str, Node]:
         found: dict[str, Node] = {}
-        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
-            key = self.node(event, depth=depth)
-            if not isinstance(key.value, str):
+        while type(event := self.event()) is not yaml.MappingEndEvent:
+            key, at, _, _ = self.node(event, depth=depth)
+            if not isinstance(key, str):
                 self.fail(event, "a key must be text", "put it in quotes")
-            if key.value == "<<":
+            if key == "<<":
                 self.fail(event, "merge keys (<<) are not for recipes", "use extends")
-            if first := found.get(key.value):
+            if first := found.get(key):
                 hint = f"first on line {first.key_at.line}"
-                self.fail(event, f"the key {quoted(key.value)} is written twice", hint)
-            found[key.value] = self.node(next(self.events), key.at, depth)
+                self.fail(event, f"the key {quoted(key)} is written twice", hint)
+            found[key] = self.node(self.event(), at, depth)
         return found
 
-    def at(self, event: Any) -> Position:
-        mark = event.start_mark
-        return Position(self.file, mark.line + 1, mark.column + 1)
-
     def fail(self, event: Any, message: str, hint: str | None = None) -> NoReturn:
-        raise ForgeError(message, hint, self.at(event))
+        mark = event.start_mark
+        raise ForgeError(message, hint, Position(self.file, mark.line + 1, mark.column + 1))
 
 
 def _decode(data: bytes, file: str) -> str:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["NOT_IN_DOCUMENT", "fits", "load_schema", "with_defaults"]
+__all__ = ["NOT_IN_DOCUMENT", "fits", "load_schema", "schema_file", "with_defaults"]
 
 NOT_IN_DOCUMENT = ("extends", "matrix", "name")
 """Keys that say how documents are made; a finished document lacks them."""
@@ -17,13 +17,16 @@ NOT_IN_DOCUMENT = ("extends", "matrix", "name")
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 
 
-@cache
-def load_schema() -> dict[str, Any]:
-    """The schema: beside this module in a wheel, under ``schemas/`` in a checkout."""
+def schema_file() -> Path:
+    """Beside this module in a wheel, under ``schemas/`` in a checkout."""
     here = Path(__file__).parent
     packaged = here / "recipe.schema.json"
-    file = packaged if packaged.exists() else here.parents[1] / "schemas" / packaged.name
-    schema: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return packaged if packaged.exists() else here.parents[1] / "schemas" / packaged.name
+
+
+@cache
+def load_schema() -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(schema_file().read_text(encoding="utf-8"))
     return schema
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from mlxforge.plan import Plan
@@ -13,11 +15,17 @@ __all__ = ["figures_of"]
 
 def figures_of(project: Project, plan: Plan) -> dict[str, Any]:
     """Size in bytes, bits per weight, and what evaluate found; nothing is recomputed."""
-    made = json.loads((project.path_of(plan.quantize) / "mlxforge.json").read_bytes())
+    made = _read(project.path_of(plan.quantize) / "mlxforge.json")
     figures: dict[str, Any] = {
         "bytes": made["bytes"],
         "bits_per_weight": made["bits_per_weight"],
     }
     if plan.evaluate is not None:
-        figures |= json.loads((project.path_of(plan.evaluate) / "result.json").read_bytes())
+        figures |= _read(project.path_of(plan.evaluate) / "result.json")
     return figures
+
+
+@lru_cache
+def _read(path: Path) -> Any:
+    """A file of an artifact, which never changes; many recipes may have made the same model."""
+    return json.loads(path.read_bytes())

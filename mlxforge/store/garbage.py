@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Set
+from collections.abc import Collection, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlxforge.store.store import Store
 
-__all__ = ["Garbage", "find_garbage", "remove"]
+__all__ = ["Garbage", "find_garbage", "find_orphans", "remove", "remove_orphan"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,19 @@ def remove(store: Store, garbage: Garbage) -> bool:
     except (Timeout, FileNotFoundError):  # the latter: another gc took it
         return False
     return True
+
+
+def find_orphans(store: Store, names: Collection[str]) -> list[str]:
+    """Names of finished models whose recipe is not in ``names`` any more."""
+    links = store.root / "models"
+    found = [path.name for path in links.iterdir() if path.is_symlink()] if links.is_dir() else []
+    return sorted(name for name in found if name not in names)
+
+
+def remove_orphan(store: Store, name: str) -> None:
+    """Remove the model's stable path and the record of its build; not the model."""
+    (store.root / "models" / name).unlink(missing_ok=True)
+    (store.root / "built" / f"{name}.json").unlink(missing_ok=True)
 
 
 def _bytes(folder: Path) -> int:

@@ -12,10 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +82,8 @@ class FileHashes:
         found = {path: self.known(path) for path in paths}
         unknown = [path for path, value in found.items() if value is None]
         if unknown:
+            from concurrent.futures import ThreadPoolExecutor
+
             try:
                 announce(len(unknown), sum(path.stat().st_size for path in unknown))
                 with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
@@ -122,6 +122,8 @@ class FileHashes:
             if _unsettled_ns(found.facts) <= 0:
                 entries[os.path.realpath(path)] = [*found.facts, found.sha256]
         try:
+            import tempfile
+
             self._memory.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(
                 "w", dir=self._memory.parent, prefix=".hashes-", delete=False

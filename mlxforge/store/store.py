@@ -7,6 +7,7 @@
       models/NAME -> ../artifacts/quantize/KEY/data
       built/NAME.json                    the keys of a recipe's last finished build
       logs/KIND-KEY.log                  what the step's process printed
+      hashes.json, recipes.json          hints (see ``store.hashes``, ``recipe.memory``)
 
 A folder under ``artifacts`` appears by one rename after everything in it was synced to disk:
 what is there is whole. Whoever holds the lock of a key owns its staging folder; what a killed

@@ -157,4 +157,6 @@ class _Bars:
             self._remove(title)
         if self._progress:
             self._progress.console.print(f"[red]✗[/] {title}")
+        else:
+            self.note(f"{title} FAILED")
         self.note(text)

@@ -25,6 +25,7 @@ def load(dodo: str) -> tuple[dict[str, Any], Callable[[], Iterator[Task]]]:
         """One task per recipe and step, for doit's own commands (`doit info NAME`)."""
         from mlxforge.tasks.display import make_display
         from mlxforge.tasks.graph import plan_tasks
+        from mlxforge.tasks.order import Halt
 
         plans = []
         for recipe in project.book.recipes.values():
@@ -32,6 +33,7 @@ def load(dodo: str) -> tuple[dict[str, Any], Callable[[], Iterator[Task]]]:
                 plans.append(project.plan(recipe))
             except ForgeError:
                 continue  # `doit list` and `doit plan` say why
-        yield from plan_tasks(project, plans, make_display(), print)
+        halt = Halt(plans, go_on=True)
+        yield from plan_tasks(project, plans, make_display(), lambda _, text: print(text), halt)
 
     return {"project": project, "default_tasks": [], "verbosity": 2}, task_recipes

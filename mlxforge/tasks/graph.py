@@ -10,44 +10,66 @@ from doit.exceptions import TaskFailed
 from doit.task import Task
 
 from mlxforge.errors import ForgeError
-from mlxforge.execute import execute
 from mlxforge.plan import Node, Plan
 from mlxforge.project import Project
 from mlxforge.report.gates import check_gates
 from mlxforge.report.result import figures_of
 from mlxforge.report.summary import summary
-from mlxforge.tasks.check import check_layers
 from mlxforge.tasks.display import Display
+from mlxforge.tasks.order import Halt
 
-__all__ = ["plan_tasks"]
+__all__ = ["finish", "plan_tasks", "task_name"]
 
 
 def plan_tasks(
-    project: Project, plans: Sequence[Plan], display: Display, say: Callable[[str], None]
+    project: Project,
+    plans: Sequence[Plan],
+    display: Display,
+    say: Callable[[Plan, str], None],
+    halt: Halt,
 ) -> Iterator[Task]:
     """Tasks ``_KIND:KEY`` for the steps, chained by ``setup``, and one named after each recipe.
 
     Setup rather than dependency: a finished last step asks for nothing below it, so that a
     model in the store needs no download. Up to date means in the store, whatever doit's own
-    record says.
+    record says. ``say`` is given the summary of each plan that was finished.
     """
     seen: set[str] = set()
     for plan in plans:
         for node in plan.nodes():
             if node.key not in seen:
                 seen.add(node.key)
-                yield _step_task(project, plan, node, display)
-        yield _recipe_task(project, plan, display, say)
+                yield _step_task(project, plan, node, display, halt)
+        yield _recipe_task(project, plan, display, say, halt)
 
 
-def task_name(node: Node) -> str:
-    return f"_{node.kind}:{node.key[:20]}"
+def task_name(work: Node | Plan) -> str:
+    if isinstance(work, Plan):
+        return work.recipe.name
+    return f"_{work.kind}:{work.key[:20]}"
 
 
-def _step_task(project: Project, plan: Plan, node: Node, display: Display) -> Task:
+def finish(project: Project, plan: Plan) -> str:
+    """The end of a build whose steps are done: its gates, its record, and its summary.
+
+    Raises ForgeError where a step is not done or a gate is missed.
+    """
+    figures = figures_of(project, plan)
+    check_gates(plan.recipe, figures, project.path_of(plan.quantize))
+    project.finish(plan, figures)
+    return summary(project, plan, figures)
+
+
+def _step_task(project: Project, plan: Plan, node: Node, display: Display, halt: Halt) -> Task:
+    """``plan`` is the first that needs the step."""
     title = f"{node.kind} {plan.recipe.name}"
 
     def run() -> Any:
+        from mlxforge.execute import execute  # for those with work to do
+        from mlxforge.tasks.check import check_layers
+
+        if halt.stops(plan):
+            return TaskFailed("halted", report=False)
         started = time.monotonic()
         try:
             if node.kind == "quantize":
@@ -62,7 +84,11 @@ def _step_task(project: Project, plan: Plan, node: Node, display: Display) -> Ta
                 lambda: display.note(f"{title}: another build is making it, waiting"),
             )
         except ForgeError as error:
+            halt.failed(plan)
             return _failed(display, title, error)
+        except Exception:
+            halt.failed(plan)
+            raise
         display.finished(title, time.monotonic() - started)
         return None
 
@@ -77,27 +103,28 @@ def _step_task(project: Project, plan: Plan, node: Node, display: Display) -> Ta
 
 
 def _recipe_task(
-    project: Project, plan: Plan, display: Display, say: Callable[[str], None]
+    project: Project,
+    plan: Plan,
+    display: Display,
+    say: Callable[[Plan, str], None],
+    halt: Halt,
 ) -> Task:
     name = plan.recipe.name
 
     def run() -> Any:
+        if halt.stops(plan):
+            return TaskFailed("halted", report=False)
         try:
-            for node in plan.nodes():
-                if node in (plan.quantize, plan.evaluate):
-                    project.path_of(node)
-            figures = figures_of(project, plan)
-            check_gates(plan.recipe, figures, project.path_of(plan.quantize))
-            project.finish(plan, figures)
+            say(plan, finish(project, plan))
         except ForgeError as error:
+            halt.failed(plan)
             return _failed(display, name, error)
-        say(summary(project, plan, figures))
         return None
 
     return Task(
         name,
         [run],
-        setup=[task_name(plan.final)],
+        setup=list(dict.fromkeys(task_name(node) for node in (plan.quantize, plan.final))),
         uptodate=[False],
         title=lambda task: name,
         doc=f"build {name}",
@@ -107,6 +134,4 @@ def _recipe_task(
 
 def _failed(display: Display, title: str, error: ForgeError) -> TaskFailed:
     display.failed(title, str(error))
-    failure = TaskFailed(str(error))
-    failure.shown = True
-    return failure
+    return TaskFailed(str(error), report=False)

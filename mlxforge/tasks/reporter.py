@@ -29,7 +29,7 @@ class BuildReporter:
     def teardown_task(self, task: Any) -> None: ...
 
     def add_failure(self, task: Any, fail: Any) -> None:
-        if fail.report and not getattr(fail, "shown", False):
+        if fail.report:
             self._display.failed(task.title(), fail.get_msg())
 
     def cleanup_error(self, exception: Any) -> None:

@@ -86,6 +86,21 @@ def test_the_first_build_locks_the_recipe_and_gives_the_bytes_of_a_local_build(
     assert bytes_of(workspace) == bytes_of(workspace, "local")
 
 
+def test_recipes_of_one_source_are_locked_to_one_commit_by_one_question(
+    hub: Hub, workspace: Workspace, model: dict[str, bytes]
+) -> None:
+    hub.commit(REPO, model)
+    for name, bits in (("four", 4), ("eight", 8)):
+        workspace.recipe(name, recipe(bits=bits))
+    workspace.build("four", "eight")
+    assert hub.requests.count(f"GET /api/models/{REPO}/revision/main") == 1
+    locks = [
+        read_lock(workspace.root / "recipes" / f"{name}.lock", workspace.root)
+        for name in ("four", "eight")
+    ]
+    assert locks[0] == locks[1] is not None
+
+
 def test_a_second_build_and_other_bits_ask_nothing_online_or_offline(
     hub: Hub, workspace: Workspace, model: dict[str, bytes]
 ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mlxforge.errors import ForgeError
-from mlxforge.recipe.load import Book, load_book
+from mlxforge.recipe.load import Book, load_book, load_named
 from mlxforge.recipe.names import RESERVED_NAMES
 
 if TYPE_CHECKING:
@@ -137,3 +137,16 @@ def test_jsonschema_is_imported_only_for_a_broken_recipe(project: Project) -> No
         "assert 'jsonschema' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_recipe_with_a_file_of_its_own_is_read_without_the_others(project: Project) -> None:
+    project.write("a-1.yaml", SOURCE)
+    project.write("a-2.yaml", SOURCE)
+    project.write("broken.yaml", "[")
+    project.write("family.yaml", SOURCE + 'name: "f-${bits}"\nmatrix: {bits: [3, 8]}\n')
+    recipes = project.root / "recipes"
+    book = project.book()
+    for names in (["a-1"], ["a-2", "a-1", "a-2"]):
+        assert load_named(recipes, project.root, names) == book.select(names)
+    for names in (["f-3"], ["a-*"], ["family"], ["broken"], ["a-1", "nowhere"], ["a-1", "f-8"]):
+        assert load_named(recipes, project.root, names) is None

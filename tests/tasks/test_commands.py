@@ -124,6 +124,24 @@ def test_gc_is_dry_and_removes_only_what_no_recipe_needs(
     assert "tiny  quantize  ok" in workspace.doit("verify", "tiny").stdout
 
 
+def test_gc_takes_away_the_path_of_a_model_whose_recipe_is_gone(
+    workspace: Workspace, source: Path
+) -> None:
+    workspace.recipe("kept", plain(source))
+    workspace.recipe("gone", plain(source))  # the same model: its artifacts stay
+    workspace.build("kept", "gone")
+    (workspace.root / "recipes" / "gone.yaml").unlink()
+    workspace.build("kept")
+    link = workspace.cache / "models" / "gone"
+    assert link.exists(), "a build takes nothing away that somebody may be using"
+    assert "link      models/gone  no recipe" in workspace.doit("gc").stdout
+    assert link.exists()
+    assert workspace.doit("gc", "--delete").returncode == 0
+    assert not link.is_symlink() and not (workspace.cache / "built" / "gone.json").exists()
+    assert (workspace.cache / "models" / "kept" / "config.json").is_file()
+    assert workspace.doit("gc").stdout == "nothing to remove\n"
+
+
 def test_gc_does_not_run_while_a_recipe_cannot_be_read(workspace: Workspace, source: Path) -> None:
     workspace.recipe("tiny", plain(source))
     workspace.build("tiny")

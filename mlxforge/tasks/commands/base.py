@@ -4,6 +4,7 @@ line, and errors as one or two lines."""
 from __future__ import annotations
 
 import contextlib
+import gc
 import getopt
 import os
 import re
@@ -55,6 +56,8 @@ class ForgeCommand(DoitCmdBase):  # type: ignore[misc]
         return self._parser
 
     def execute(self, params: Any, args: list[str]) -> int:
+        # a thousand recipes stay as long as we do: no use in looking for garbage among them
+        gc.set_threshold(100_000)
         try:
             code = self.run(self._project(params), params, args)
             sys.stdout.flush()
@@ -83,7 +86,7 @@ class ForgeCommand(DoitCmdBase):  # type: ignore[misc]
         if not names:
             known = ", ".join(sorted(project.book.recipes)) or "none yet"
             raise ForgeError(f"which recipe? doit {self.name} NAME", f"there are: {known}")
-        return project.book.select(names)
+        return project.select(names)
 
     def _project(self, params: Any) -> Project:
         params["seek_file"] = True

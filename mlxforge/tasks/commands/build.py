@@ -11,18 +11,18 @@ from typing import Any
 from doit.cmd_run import Run as DoitRun
 from doit.cmd_run import opt_continue, opt_num_process
 from doit.dependency import Dependency, JSONCodec, MD5Checker, SqliteDB
+from doit.task import Task
 
 from mlxforge.errors import ForgeError
-from mlxforge.execute import execute
 from mlxforge.plan import NotLocked, Plan
 from mlxforge.project import Project
 from mlxforge.recipe.model import Recipe
 from mlxforge.report.units import readable_bytes
 from mlxforge.steps.process import stop_all
-from mlxforge.tasks.check import check_layers
 from mlxforge.tasks.commands.base import ForgeCommand, in_project
 from mlxforge.tasks.display import Display, make_display
-from mlxforge.tasks.graph import plan_tasks
+from mlxforge.tasks.graph import finish, plan_tasks, task_name
+from mlxforge.tasks.order import Halt, needed, work_order
 from mlxforge.tasks.reporter import BuildReporter
 
 __all__ = ["Build", "Run"]
@@ -48,7 +48,7 @@ class Build(ForgeCommand, DoitRun):  # type: ignore[misc]
         )
         with _interruptible() as status, project.store.in_use():
             plans, failed = self._plans(project, recipes, display, params["continue"])
-            code = self._run_doit(project, plans, display, params) if plans else 0
+            code = self._build(project, plans, display, params)
             return 3 if failed and not code else code
         return status[0]
 
@@ -75,27 +75,58 @@ class Build(ForgeCommand, DoitRun):  # type: ignore[misc]
             plan = project.plan(recipe)
         if project.done(plan.quantize) or recipe.source.path is None:
             return plan
+        from mlxforge.execute import execute
+        from mlxforge.tasks.check import check_layers
+
         if not project.done(plan.inspect):
             execute(project, plan.inspect, lambda done, total, unit: None)
         check_layers(project, plan)
         return plan
 
-    def _run_doit(self, project: Project, plans: list[Plan], display: Display, params: Any) -> int:
-        summaries: list[str] = []
-        self.task_list = list(plan_tasks(project, plans, display, summaries.append))
-        self.sel_tasks = [plan.recipe.name for plan in plans]
+    def _build(self, project: Project, plans: list[Plan], display: Display, params: Any) -> int:
+        """Finish what is done at once, hand the rest to doit; a summary of each in the end."""
+        halt = Halt(plans, params["continue"])
+        summaries: dict[str, str] = {}
+
+        def say(plan: Plan, text: str) -> None:
+            summaries[plan.recipe.name] = text
+
+        code = 0
+        unfinished: list[Plan] = []
+        for plan in plans:
+            if halt.stops(plan):
+                break
+            if needed(project, plan):
+                unfinished.append(plan)
+                continue
+            try:
+                say(plan, finish(project, plan))
+            except ForgeError as error:
+                halt.failed(plan)
+                display.failed(plan.recipe.name, str(error))
+                code = 1
+        if unfinished:
+            tasks = list(plan_tasks(project, unfinished, display, say, halt))
+            order = [task_name(work) for work in work_order(project, unfinished)]
+            code = self._run_doit(tasks, order, display, params) or code
+        for plan in plans:
+            if text := summaries.get(plan.recipe.name):
+                print(text)
+        return code
+
+    def _run_doit(self, tasks: list[Task], order: list[str], display: Display, params: Any) -> int:
+        self.task_list = tasks
+        self.sel_tasks = order
         # the store is the truth: doit's own record lives and dies with this run
         self.dep_manager = Dependency(SqliteDB, ":memory:", MD5Checker, JSONCodec)
         code: int = self._execute(
             outfile=sys.stdout,
             verbosity=2,
-            continue_=params["continue"],
+            continue_=True,  # halt knows what must not go on
             reporter=BuildReporter(display),
             num_process=params["num_process"],
             par_type="thread",
         )
-        for text in summaries:
-            print(text)
         return code
 
 

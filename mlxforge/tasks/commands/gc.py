@@ -8,7 +8,7 @@ from mlxforge.errors import ForgeError
 from mlxforge.project import Project
 from mlxforge.report.table import print_table
 from mlxforge.report.units import readable_bytes
-from mlxforge.store.garbage import find_garbage, remove
+from mlxforge.store.garbage import find_garbage, find_orphans, remove, remove_orphan
 from mlxforge.tasks.commands.base import ForgeCommand
 
 __all__ = ["Collect"]
@@ -25,7 +25,7 @@ opt_delete = {
 
 class Collect(ForgeCommand):
     name = "gc"
-    doc_purpose = "list artifacts that no recipe needs any more; --delete removes them"
+    doc_purpose = "list what no recipe needs any more; --delete removes them"
     doc_usage = ""
     cmd_options = (opt_delete,)
 
@@ -33,10 +33,12 @@ class Collect(ForgeCommand):
         if names:
             raise ForgeError(f"gc takes no names ({names[0]})", "it looks at the whole store")
         garbage = find_garbage(project.store, _needed(project))
-        if not garbage:
+        orphans = find_orphans(project.store, project.book.recipes)
+        if not garbage and not orphans:
             print("nothing to remove")
             return 0
         rows = [(entry.kind, entry.key[:12], readable_bytes(entry.bytes)) for entry in garbage]
+        rows += [("link", f"models/{name}", "no recipe") for name in orphans]
         print_table(("artifact", "key", "size"), rows, right=(2,))
         total = readable_bytes(sum(entry.bytes for entry in garbage))
         if not params["delete"]:
@@ -44,6 +46,8 @@ class Collect(ForgeCommand):
             return 0
         with project.store.in_use(alone=True):
             freed = sum(entry.bytes for entry in garbage if remove(project.store, entry))
+            for name in orphans:
+                remove_orphan(project.store, name)
         print(f"freed {readable_bytes(freed)}")
         return 0
 

@@ -31,7 +31,7 @@ class Show(ForgeCommand):
 
 
 def _rows(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
-    for path, value in _leaves(recipe.document, ()):
+    for path, value in _leaves(dict(recipe.document), ()):
         at = recipe.positions.get(path)
         yield f"  {_dotted(path)}", json.dumps(value, ensure_ascii=False), str(at or "default")
 
