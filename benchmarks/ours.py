@@ -1,0 +1,82 @@
+"""mlxforge's steps as tasks: the step's own process, from its start to its end."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from benchmarks.meter import Command
+from benchmarks.pairs import Task
+from mlxforge.recipe.load import load_book
+from mlxforge.steps.base import Step
+from mlxforge.steps.baseline import Baseline
+from mlxforge.steps.evaluate import Evaluate
+from mlxforge.steps.inspect import Inspect
+from mlxforge.steps.quantize import Quantize
+
+__all__ = ["evaluating", "inspecting", "quantizing", "scoring_source"]
+
+
+def inspecting(source: Path) -> Task:
+    return _task(Inspect(), {"source": source})
+
+
+def quantizing(source: Path, layers: Path, section: str) -> Task:
+    """``section`` is the recipe's ``quantize``, such as ``{bits: 4}``."""
+    return _task(_quantize(source, section), {"source": source, "layers": layers})
+
+
+def scoring_source(source: Path, text: Path, samples: int, length: int) -> Task:
+    """The baseline step; writes ``tokens.npy``."""
+    return _task(
+        Baseline(samples, length), {"source": source, "text": text}, _perplexity("baseline.json")
+    )
+
+
+def evaluating(model: Path, source: Path, baseline: Path) -> Task:
+    """The evaluate step, for perplexity alone."""
+    return _task(
+        Evaluate(("perplexity",), (), 0),
+        {"model": model, "source": source, "baseline": baseline},
+        _perplexity("result.json", "figures"),
+    )
+
+
+def _task(
+    step: Step, inputs: Mapping[str, Path], value: Callable[[Path], float] | None = None
+) -> Task:
+    def command(folder: Path) -> Command:
+        """As mlxforge.steps.process starts it."""
+        out = folder / "data"
+        out.mkdir()
+        job = {
+            "kind": step.kind,
+            "parameters": step.parameters(),
+            "inputs": {name: str(path) for name, path in inputs.items()},
+            "out": str(out),
+        }
+        return Command(("-P", "-m", "mlxforge.steps.worker"), line=json.dumps(job))
+
+    return Task(command, value)
+
+
+def _perplexity(name: str, *keys: str) -> Callable[[Path], float]:
+    def read(folder: Path) -> float:
+        document = json.loads((folder / "data" / name).read_bytes())
+        for key in keys:
+            document = document[key]
+        return float(document["perplexity"]["value"])
+
+    return read
+
+
+def _quantize(source: Path, section: str) -> Quantize:
+    """The step that a recipe with this section has."""
+    with tempfile.TemporaryDirectory() as root:
+        recipes = Path(root) / "recipes"
+        recipes.mkdir()
+        text = f"source: {{path: {json.dumps(str(source))}}}\nquantize: {section}\n"
+        (recipes / "measured.yaml").write_text(text)
+        return Quantize.of(load_book(recipes, Path(root)).get("measured").quantize)

@@ -1,0 +1,1 @@
+"""Small programs that rows run in processes of their own."""
