@@ -1,8 +1,14 @@
-"""Scoring models over windows of tokens, a few rows of logits at a time."""
+"""Scoring models over windows of tokens, in waves.
+
+A wave is as many windows as make up some two thousand tokens. It runs through the model at once,
+so that weights which do not stay in memory are read once per wave, and its logits are computed
+and let go a piece of tokens by a piece of the vocabulary at a time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,22 +17,39 @@ import mlx.nn as nn
 import numpy as np
 
 from mlxforge.errors import ForgeError
-from mlxforge.evaluate.divergence import compare, token_losses
-from mlxforge.models.split import Split, split_model
+from mlxforge.evaluate.tally import Tally
+from mlxforge.models.leaves.supply import threads
+from mlxforge.models.scoring import attention
+from mlxforge.models.split import Head, Split, cut_head, split_model
 from mlxforge.progress import Progress
 
-__all__ = ["Scores", "score_model", "score_source"]
+__all__ = ["Scores", "Source", "score_model", "score_source"]
 
-LOGIT_BYTES = 64 << 20  # of one piece of logits in float32
+WAVE_TOKENS = 2048
+LOGIT_BYTES = 32 << 20  # of one piece of logits in float32
+PROBE = 16  # tokens
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a model is compared with: the source, of which only the head runs, and its states
+    (float32 [windows, length - 1, width]; ``whole`` says that they are logits)."""
+
+    model: nn.Module
+    whole: bool
+    states: np.ndarray
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Per predicted token, each [windows, length - 1]: losses and divergences in nats."""
+    """Per predicted token, each [windows, length - 1]: losses and divergences in nats.
+
+    ``divergence`` and ``agrees`` are None where there was no source to compare with.
+    """
 
     losses: np.ndarray
-    divergence: np.ndarray
-    agrees: np.ndarray
+    divergence: np.ndarray | None = None
+    agrees: np.ndarray | None = None
 
 
 def score_source(
@@ -36,73 +59,122 @@ def score_source(
 
     The second value says whether the states are whole logits (see mlxforge.models.split).
     """
-    split = split_model(model, mx.array(windows[:1, :16]))
     count, length = windows.shape
     losses = np.empty((count, length - 1), dtype=np.float32)
     stored: np.memmap | None = None
-    for row, window in enumerate(windows):
-        states = split.states(mx.array(window[None, :-1])).astype(mx.float32)
-        mx.eval(states)
-        if stored is None:
-            shape = (count, length - 1, states.shape[-1])
-            stored = np.lib.format.open_memmap(states_file, "w+", np.float32, shape)
-        stored[row] = np.array(states)
-        targets = mx.array(window[1:])
-        for start, stop in _pieces(split, states):
-            found = token_losses(split.logits(states[start:stop]), targets[start:stop])
-            losses[row, start:stop] = np.array(found)
-        _check_finite(losses[row], row)
-        progress((row + 1) * (length - 1), count * (length - 1), "tokens")
-    if stored is not None:
-        stored.flush()
+    with attention(), ThreadPoolExecutor(threads()) as pool:
+        split = split_model(model, mx.array(windows[:1, :PROBE]))
+        for rows in _waves(split, count, length):
+            states = _states(split, windows[rows, :-1])
+            if stored is None:
+                shape = (*losses.shape, states.shape[-1])
+                stored = np.lib.format.open_memmap(states_file, "w+", np.float32, shape)
+            stored[rows] = np.asarray(states)
+            stored.flush()
+            tally = Tally(windows[rows, 1:].reshape(-1))
+            _add(tally, pool, split.head, _flat(states))
+            losses[rows] = tally.losses.reshape(-1, length - 1)
+            _check_finite(losses[rows], rows.start)
+            progress(rows.stop * (length - 1), losses.size, "tokens")
     return losses, split.whole
 
 
 def score_model(
-    model: nn.Module,
-    source: nn.Module,
-    whole: bool,
-    windows: np.ndarray,
-    states_file: Path,
-    progress: Progress,
+    model: nn.Module, windows: np.ndarray, progress: Progress, source: Source | None = None
 ) -> Scores:
-    """Score ``model`` against the stored states of ``source``, of which only the head runs."""
-    probe = mx.array(windows[:1, :16])
-    split, reference = split_model(model, probe), split_model(source, probe, whole)
-    stored = np.load(states_file, mmap_mode="r")
+    """Score ``model`` on ``windows``, and compare it with ``source`` where one is given."""
     count, length = windows.shape
     losses = np.empty((count, length - 1), dtype=np.float32)
     divergence, agrees = np.empty_like(losses), np.empty(losses.shape, dtype=bool)
-    for row, window in enumerate(windows):
-        states = split.states(mx.array(window[None, :-1]))
-        expected = mx.array(stored[row])
-        targets = mx.array(window[1:])
-        for start, stop in _pieces(split, states):
-            found = compare(
-                reference.logits(expected[start:stop]),
-                split.logits(states[start:stop]),
-                targets[start:stop],
-            )
-            mx.eval(*found)
-            divergence[row, start:stop] = np.array(found[0])
-            agrees[row, start:stop] = np.array(found[1])
-            losses[row, start:stop] = np.array(found[2])
-        _check_finite(losses[row], row)
-        progress((row + 1) * (length - 1), count * (length - 1), "tokens")
-    return Scores(losses, divergence, agrees)
+    with attention(), ThreadPoolExecutor(threads()) as pool:
+        split = split_model(model, mx.array(windows[:1, :PROBE]))
+        reference = None
+        if source is not None:
+            few = mx.array(np.array(source.states[0, :PROBE]))
+            reference = cut_head(source.model, source.whole, few)
+        for rows in _waves(split, count, length):
+            tally = Tally(windows[rows, 1:].reshape(-1))
+            states = _flat(_states(split, windows[rows, :-1]))
+            if source is None or reference is None:
+                _add(tally, pool, split.head, states)
+            else:
+                expected = _flat(mx.array(np.array(source.states[rows])))
+                _add(tally, pool, split.head, states, reference, expected)
+                divergence[rows] = tally.divergence.reshape(-1, length - 1)
+                agrees[rows] = tally.agrees.reshape(-1, length - 1)
+            losses[rows] = tally.losses.reshape(-1, length - 1)
+            _check_finite(losses[rows], rows.start)
+            progress(rows.stop * (length - 1), losses.size, "tokens")
+    return Scores(losses) if source is None else Scores(losses, divergence, agrees)
 
 
-def _pieces(split: Split, states: mx.array) -> Iterator[tuple[int, int]]:
-    """Ranges of rows whose logits fit into ``LOGIT_BYTES``."""
-    vocabulary = split.logits(states[:1]).shape[-1]  # lazy: only the shape is computed
-    rows = max(1, LOGIT_BYTES // (4 * vocabulary))
-    for start in range(0, states.shape[0], rows):
-        yield start, min(start + rows, states.shape[0])
+def _waves(split: Split, count: int, length: int) -> Iterator[slice]:
+    size = 1 if split.whole else max(1, WAVE_TOKENS // length)
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
-def _check_finite(losses: np.ndarray, window: int) -> None:
-    if not np.isfinite(losses).all():
+def _states(split: Split, tokens: np.ndarray) -> mx.array:
+    """float32 [windows, n, width], evaluated."""
+    try:
+        states = split.states(mx.array(tokens)).astype(mx.float32)
+        mx.eval(states)
+    except (ForgeError, OSError, MemoryError):
+        raise
+    except Exception:  # an architecture that takes one window at a time
+        if len(tokens) == 1:
+            raise
+        states = mx.concatenate([_states(split, row[None]) for row in tokens])
+        mx.eval(states)
+    return states
+
+
+def _flat(states: mx.array) -> mx.array:
+    return states.reshape(-1, states.shape[-1])
+
+
+def _add(
+    tally: Tally,
+    pool: Executor,
+    head: Head,
+    states: mx.array,
+    reference: Head | None = None,
+    expected: mx.array | None = None,
+) -> None:
+    """Run the heads over ``states`` [tokens, width], and over ``expected`` those of the source."""
+    for tokens, start, stop in _pieces(len(states), head, reference):
+        model = _logits(head, states[tokens], start, stop)
+        source = None
+        if reference is not None and expected is not None:
+            source = _logits(reference, expected[tokens], start, stop)
+        tally.add(tokens, start, model, source, pool)
+
+
+def _logits(head: Head, states: mx.array, start: int, stop: int) -> np.ndarray:
+    logits = head.columns(states, start, stop).astype(mx.float32)
+    mx.eval(logits)
+    return np.asarray(logits)
+
+
+def _pieces(tokens: int, head: Head, reference: Head | None) -> Iterator[tuple[slice, int, int]]:
+    """Tokens and ranges of the vocabulary whose logits fit into ``LOGIT_BYTES``."""
+    fits = max(1, LOGIT_BYTES // 4)
+    steps = [entry.step for entry in (head, reference) if entry is not None]
+    if all(steps):
+        step = max(steps)
+        columns = max(1, fits // tokens // step) * step
+        rows = min(tokens, max(1, fits // columns))
+    else:
+        columns, rows = head.vocabulary, max(1, fits // head.vocabulary)
+    for start in range(0, head.vocabulary, columns):
+        stop = min(start + columns, head.vocabulary)
+        for first in range(0, tokens, rows):
+            yield slice(first, min(first + rows, tokens)), start, stop
+
+
+def _check_finite(losses: np.ndarray, first: int) -> None:
+    bad = np.flatnonzero(~np.isfinite(losses).all(axis=1))
+    if bad.size:
         raise ForgeError(
-            f"the model gives no finite loss on window {window}",
+            f"the model gives no finite loss on window {first + int(bad[0])}",
             "its weights or activations overflow: try `dtype: bfloat16` or more bits",
         )

@@ -1,27 +1,55 @@
-"""A model made ready for scoring on this machine's device."""
+"""A model made ready for scoring on this machine's device, whatever its size."""
 
 from __future__ import annotations
 
+import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from mlxforge.errors import ForgeError
+from mlxforge.models.attention import blocked_attention
 from mlxforge.models.blas import REFERENCE, serving
-from mlxforge.models.load import to_float32
+from mlxforge.models.leaves.model import decoded_bytes, hold_model, supply_of
+from mlxforge.models.leaves.supply import Supply
 from mlxforge.models.source import read_config
+from mlxforge.models.tensors import open_tensors
 
-__all__ = ["arithmetic", "check_length", "load_for_scoring"]
+__all__ = ["arithmetic", "attention", "check_length", "keep_weights", "load_for_scoring"]
+
+KEPT_BYTES = 576 << 20  # a model that takes more in float32 is streamed
+CACHE_BYTES = 64 << 20  # of freed memory that MLX may hold on to
 
 
-def load_for_scoring(folder: Path) -> nn.Module:
-    """The model in ``folder``, weights lazy: dequantized float32 on a CPU, as stored on a GPU."""
-    from mlx_lm.utils import load_model
+def load_for_scoring(folder: Path, *, keep: bool = True) -> nn.Module:
+    """The model in ``folder``: dequantized float32 on a CPU, as stored on a GPU.
 
-    model, _ = load_model(folder, lazy=True)
-    model.eval()
-    return to_float32(model) if _on_cpu() else model
+    Its weights are read where they are used. They stay in memory if all of them fit into what is
+    meant for that, and ``keep`` allows it.
+    """
+    if not _on_cpu():
+        supply = Supply(_gpu_budget() if keep else 0)
+        return hold_model(folder, open_tensors(folder), supply, as_stored=True)
+    mx.set_cache_limit(CACHE_BYTES)
+    supply = Supply(0)
+    model = hold_model(folder, open_tensors(folder), supply)
+    if keep and decoded_bytes(model) <= KEPT_BYTES:
+        supply.grow(KEPT_BYTES)
+    return model
+
+
+def keep_weights(model: nn.Module) -> None:
+    """Before many short runs: keep as many weights in memory as half of the machine's holds."""
+    supply = supply_of(model)
+    if supply is not None and _on_cpu():
+        supply.grow(_memory() // 2)
+
+
+def attention() -> AbstractContextManager[None]:
+    """The fast way to run attention over long windows on this device."""
+    return blocked_attention() if _on_cpu() else nullcontext()
 
 
 def check_length(folder: Path, sequence_length: int) -> None:
@@ -43,6 +71,15 @@ def arithmetic() -> str:
     if not _on_cpu():
         return "GPU, as stored"
     return f"CPU, float32, {serving() or REFERENCE}"
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _gpu_budget() -> int:
+    limit = mx.device_info().get("max_recommended_working_set_size") or _memory()
+    return int(limit) * 7 // 10
 
 
 def _on_cpu() -> bool:

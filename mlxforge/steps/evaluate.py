@@ -18,8 +18,9 @@ __all__ = ["Evaluate"]
 class Evaluate(Step):
     """``model`` and, for ``metrics``, ``source`` and its ``baseline`` -> ``result.json``.
 
-    The figures are over the baseline's windows. ``prompts`` are continued greedily by at most
-    ``max_tokens`` tokens each.
+    The figures are over the baseline's windows. Of the source only the head is read, and only
+    where a metric compares with it. ``prompts`` are continued greedily by at most ``max_tokens``
+    tokens each.
     """
 
     metrics: tuple[str, ...]
@@ -27,6 +28,7 @@ class Evaluate(Step):
     max_tokens: int
 
     kind = "evaluate"
+    version = 2
     tools = ("mlx", "mlx-lm", "transformers", "tokenizers")
     backend = True
     blas = True
@@ -34,7 +36,7 @@ class Evaluate(Step):
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
         from mlxforge.models.generate import generate
         from mlxforge.models.load import load_tokenizer
-        from mlxforge.models.scoring import arithmetic, load_for_scoring
+        from mlxforge.models.scoring import arithmetic, keep_weights, load_for_scoring
 
         model = load_for_scoring(inputs["model"])
         result: dict[str, Any] = {"arithmetic": arithmetic()}
@@ -43,6 +45,7 @@ class Evaluate(Step):
         result["samples"] = []
         if self.prompts:
             tokenizer = load_tokenizer(inputs["model"])
+            keep_weights(model)
             for number, prompt in enumerate(self.prompts, start=1):
                 text = generate(model, tokenizer, prompt, self.max_tokens)
                 result["samples"].append({"prompt": prompt, "text": text})
@@ -56,24 +59,22 @@ class Evaluate(Step):
 
         from mlxforge.evaluate.divergence import summary
         from mlxforge.evaluate.perplexity import perplexity
-        from mlxforge.evaluate.score import score_model
+        from mlxforge.evaluate.score import Source, score_model
         from mlxforge.models.scoring import load_for_scoring
 
         folder = inputs["baseline"]
         baseline = json.loads((folder / "baseline.json").read_bytes())
-        scores = score_model(
-            model,
-            load_for_scoring(inputs["source"]),
-            baseline["whole_logits"],
-            np.load(folder / "tokens.npy"),
-            folder / "states.npy",
-            progress,
-        )
+        source = None
+        if {"kl_divergence", "top1_agreement"} & set(self.metrics):
+            states = np.load(folder / "states.npy", mmap_mode="r")
+            head = load_for_scoring(inputs["source"], keep=False)
+            source = Source(head, baseline["whole_logits"], states)
+        scores = score_model(model, np.load(folder / "tokens.npy"), progress, source)
         figures: dict[str, Any] = {}
         if "perplexity" in self.metrics:
             figures["perplexity"] = asdict(perplexity(scores.losses))
-        if "kl_divergence" in self.metrics:
+        if "kl_divergence" in self.metrics and scores.divergence is not None:
             figures["kl_divergence"] = summary(scores.divergence)
-        if "top1_agreement" in self.metrics:
+        if "top1_agreement" in self.metrics and scores.agrees is not None:
             figures["top1_agreement"] = float(scores.agrees.mean())
         return {"figures": figures, "baseline": baseline}

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
-import mlx.core as mx
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mlxforge.errors import ForgeError
-from mlxforge.evaluate.divergence import compare, summary, token_losses
+from mlxforge.evaluate.divergence import summary
 from mlxforge.evaluate.perplexity import perplexity
+from mlxforge.evaluate.tally import Tally
 from mlxforge.evaluate.windows import token_windows, tokens_digest
 
 
@@ -23,29 +24,58 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-@given(seed=st.integers(0, 10_000), spread=st.floats(0.01, 20), drift=st.floats(0, 3))
-def test_divergence_losses_and_agreement_are_the_definitions(
-    seed: int, spread: float, drift: float
+@given(
+    seed=st.integers(0, 10_000),
+    spread=st.floats(0.01, 20),
+    drift=st.floats(0, 3),
+    cuts=st.sets(st.integers(1, 299)),
+    split=st.integers(1, 7),
+)
+def test_divergence_losses_and_agreement_are_the_definitions_however_they_are_cut(
+    seed: int, spread: float, drift: float, cuts: set[int], split: int
 ) -> None:
     random = np.random.default_rng(seed)
     source = (random.normal(size=(7, 300)) * spread).astype(np.float32)
     model = (source + random.normal(size=source.shape) * drift).astype(np.float32)
     targets = random.integers(0, 300, size=7).astype(np.int32)
-    kl, agrees, losses = map(
-        np.array, compare(mx.array(source), mx.array(model), mx.array(targets))
-    )
+    together, alone = Tally(targets), Tally(targets)
+    edges = [0, *sorted(cuts), 300]
+    for start, stop in pairwise(edges):
+        for rows in (slice(0, split), slice(split, 7)):
+            pieces = [logits[rows, start:stop] for logits in (model, source)]
+            together.add(rows, start, *pieces)
+            alone.add(rows, start, pieces[0])
     p, q = log_softmax(source), log_softmax(model)
-    assert np.allclose(kl, (np.exp(p) * (p - q)).sum(-1), rtol=1e-3, atol=2e-5)
-    assert (agrees == (source.argmax(-1) == model.argmax(-1))).all()
-    assert np.allclose(losses, -q[np.arange(7), targets], rtol=1e-4, atol=1e-4)
-    alone = np.array(token_losses(mx.array(model), mx.array(targets)))
-    assert np.allclose(alone, losses)
+    assert np.allclose(together.divergence, (np.exp(p) * (p - q)).sum(-1), rtol=1e-3, atol=2e-5)
+    assert (together.agrees == (source.argmax(-1) == model.argmax(-1))).all()
+    assert np.allclose(together.losses, -q[np.arange(7), targets], rtol=1e-4, atol=1e-4)
+    assert (alone.losses == together.losses).all()
 
 
 def test_a_model_does_not_diverge_from_itself() -> None:
-    logits = mx.random.normal((5, 1000)) * 10
-    kl, agrees, _ = compare(logits, logits, mx.zeros(5, dtype=mx.int32))
-    assert kl.max().item() == 0 and bool(agrees.all())
+    logits = np.random.default_rng(0).normal(size=(5, 1000)).astype(np.float32) * 10
+    tally = Tally(np.zeros(5, dtype=np.int32))
+    for start in range(0, 1000, 300):
+        piece = logits[:, start : start + 300]
+        tally.add(slice(0, 5), start, piece, piece)
+    assert tally.divergence.max() == 0 and tally.agrees.all()
+
+
+def test_of_equal_logits_the_lowest_token_ranks_first() -> None:
+    source = np.zeros((1, 6), dtype=np.float32)
+    model = np.array([[0, 0, 1, 0, 1, 0]], dtype=np.float32)
+    for logits, agrees in ((source, True), (model, False)):
+        tally = Tally(np.zeros(1, dtype=np.int32))
+        for start in range(0, 6, 2):
+            columns = slice(start, start + 2)
+            tally.add(slice(0, 1), start, logits[:, columns], source[:, columns])
+        assert bool(tally.agrees[0]) is agrees
+    twice = Tally(np.zeros(1, dtype=np.int32))
+    moved = np.array([[0, 0, 1, 0, 0.5, 0]], dtype=np.float32)
+    for start in range(0, 6, 2):
+        columns = slice(start, start + 2)
+        twice.add(slice(0, 1), start, model[:, columns], moved[:, columns])
+    assert twice.agrees[0]
 
 
 def test_perplexity_and_its_error_are_mlx_lms() -> None:

@@ -1,4 +1,4 @@
-"""Scoring through states is scoring through logits."""
+"""Scoring piece by piece is scoring with the whole model and all of its logits."""
 
 from __future__ import annotations
 
@@ -6,47 +6,122 @@ from collections.abc import Callable
 from pathlib import Path
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 from mlx_lm.perplexity import eval_ppl
-from mlx_lm.utils import load_model, quantize_model
+from mlx_lm.utils import load_model, quantize_model, save
 
 from mlxforge.evaluate import score
 from mlxforge.evaluate.perplexity import perplexity
-from mlxforge.models.load import to_float32
+from mlxforge.evaluate.score import Source, score_model, score_source
+from mlxforge.models import attention, split
+from mlxforge.models.leaves import model as leaves
+from mlxforge.models.leaves.model import hold_model
+from mlxforge.models.leaves.supply import Supply
+from mlxforge.models.load import load_tokenizer, to_float32
 from mlxforge.models.scoring import load_for_scoring
-from mlxforge.models.split import split_model
+from mlxforge.models.tensors import open_tensors
+from tests.models.heads import make_gemma2, make_seed_oss
 from tests.tiny import make_phimoe, make_qwen3_moe
 
 WINDOWS = np.random.default_rng(0).integers(0, 500, size=(3, 40)).astype(np.int32)
+MODELS = {
+    "qwen3_moe": make_qwen3_moe,
+    "phimoe": make_phimoe,
+    "gemma2": make_gemma2,
+    "seed_oss": make_seed_oss,
+}
 
 
 def quiet(done: int, total: int, unit: str) -> None: ...
 
 
-@pytest.fixture(params=["tied", "untied", "qwen3_moe", "phimoe"])
+@pytest.fixture(params=["tied", "untied", *MODELS])
 def source(request: pytest.FixtureRequest, tiny: Callable[..., Path], session_folder: Path) -> Path:
     if request.param in ("tied", "untied"):
         return tiny(tied=request.param == "tied")
-    return {"qwen3_moe": make_qwen3_moe, "phimoe": make_phimoe}[request.param](session_folder)
+    return MODELS[request.param](session_folder)
 
 
-def test_states_and_head_give_the_models_own_logits(source: Path) -> None:
-    model = load_for_scoring(source)
+@pytest.fixture
+def everything_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes so small that parameters, attention, logits and waves all come in pieces."""
+    monkeypatch.setattr(leaves, "RESIDENT", 600)
+    monkeypatch.setattr(attention, "SMALL", 0)
+    monkeypatch.setattr(attention, "SCORE_BYTES", 4 * 2 * 40 * 7)
+    monkeypatch.setattr(score, "LOGIT_BYTES", 4 * 50 * 60)
+    monkeypatch.setattr(score, "WAVE_TOKENS", 80)
+
+
+def streamed(folder: Path, budget: int = 100_000) -> nn.Module:
+    return hold_model(folder, open_tensors(folder), Supply(budget, part_bytes=13_000))
+
+
+def quantized(source: Path, folder: Path, bits: int, group_size: int, mode: str) -> Path:
+    model, config = load_model(source, lazy=True)
+    model, config = quantize_model(model, config, group_size, bits, mode=mode)
+    folder.mkdir()
+    save(folder, source, model, load_tokenizer(source), config)
+    return folder
+
+
+def plain_logits(folder: Path) -> np.ndarray:
+    """float64 [windows, length - 1, vocabulary] of the whole model in float32."""
+    model = to_float32(load_model(folder, lazy=True)[0])
+    return np.array(model(mx.array(WINDOWS[:, :-1]))).astype(np.float64)
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+@pytest.mark.parametrize(("bits", "group_size", "mode"), [(4, 64, "affine"), (4, 32, "mxfp4")])
+@pytest.mark.usefixtures("everything_is_cut")
+def test_a_quantized_model_scores_as_its_whole_logits_do(
+    source: Path, tmp_path: Path, bits: int, group_size: int, mode: str
+) -> None:
+    folder = quantized(source, tmp_path / "model", bits, group_size, mode)
+    losses, whole = score_source(streamed(source), WINDOWS, tmp_path / "states.npy", quiet)
+    reference = Source(streamed(source, 0), whole, np.load(tmp_path / "states.npy", mmap_mode="r"))
+    found = score_model(streamed(folder), WINDOWS, quiet, reference)
+    assert not whole
+
+    logits, expected = plain_logits(folder), plain_logits(source)
+    p, q = log_softmax(expected), log_softmax(logits)
+    targets = WINDOWS[:, 1:, None]
+    assert np.allclose(losses, -np.take_along_axis(p, targets, -1)[..., 0], atol=1e-4)
+    assert np.allclose(found.losses, -np.take_along_axis(q, targets, -1)[..., 0], atol=1e-4)
+    divergence = (np.exp(p) * (p - q)).sum(-1)
+    assert divergence.mean() > 1e-4 and found.divergence is not None
+    assert np.allclose(found.divergence, divergence, atol=1e-4)
+    assert found.agrees is not None
+    assert (found.agrees == (expected.argmax(-1) == logits.argmax(-1))).mean() > 0.99
+
+
+@pytest.mark.usefixtures("everything_is_cut")
+def test_the_head_is_cut_by_the_vocabulary(source: Path) -> None:
+    model = streamed(source)
     tokens = mx.array(WINDOWS[:1])
-    split = split_model(model, tokens[:, :16])
-    assert not split.whole
-    assert split.states(tokens).shape == (40, 128)
-    assert mx.array_equal(split.logits(split.states(tokens)), model(tokens)[0])
-    assert mx.array_equal(model(tokens), model(tokens))  # and the model is as it was
+    cut = split.split_model(model, tokens[:, :16])
+    assert not cut.whole and cut.head.step == 13_000 // 4 // 128
+    states = cut.states(tokens)[0]
+    assert states.shape == (40, 128)
+    logits = model(tokens)[0]
+    assert cut.head.vocabulary == logits.shape[1]
+    assert mx.allclose(cut.head.columns(states, 100, 130), logits[:, 100:130], atol=1e-5)
+    assert mx.allclose(model(tokens)[0], logits, atol=1e-5)  # and the model is as it was
 
 
 def test_the_source_against_itself_diverges_nowhere_and_scores_as_mlx_lm_does(
     source: Path, tmp_path: Path
 ) -> None:
     model = load_for_scoring(source)
-    losses, whole = score.score_source(model, WINDOWS, tmp_path / "states.npy", quiet)
-    found = score.score_model(model, model, whole, WINDOWS, tmp_path / "states.npy", quiet)
+    losses, whole = score_source(model, WINDOWS, tmp_path / "states.npy", quiet)
+    states = np.load(tmp_path / "states.npy", mmap_mode="r")
+    found = score_model(model, WINDOWS, quiet, Source(model, whole, states))
+    assert found.divergence is not None and found.agrees is not None
     assert found.divergence.max() < 1e-9 and found.agrees.all()
     assert np.allclose(found.losses, losses, atol=1e-5)
     theirs, error = eval_ppl(model, mx.array(WINDOWS))
@@ -55,26 +130,43 @@ def test_the_source_against_itself_diverges_nowhere_and_scores_as_mlx_lm_does(
     assert np.isclose(ours.standard_error, error, rtol=1e-4)
 
 
-def test_pieces_of_any_size_and_whole_logits_give_the_same(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("how", ["head_in_one", "not_at_all", "one_window_at_a_time"])
+def test_a_model_that_cannot_be_cut_or_batched_scores_the_same(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    model, config = load_model(source, lazy=True)
-    quantized = to_float32(quantize_model(model, config, 64, 4)[0])
-    reference = load_for_scoring(source)
-    _, whole = score.score_source(reference, WINDOWS, tmp_path / "a.npy", quiet)
-    one = score.score_model(quantized, reference, whole, WINDOWS, tmp_path / "a.npy", quiet)
-    assert one.divergence.mean() > 1e-4
+    model = load_for_scoring(tiny(tied=False))
 
-    monkeypatch.setattr(score, "LOGIT_BYTES", 1)  # a row at a time
-    rows = score.score_model(quantized, reference, whole, WINDOWS, tmp_path / "a.npy", quiet)
-    assert np.allclose(rows.divergence, one.divergence, rtol=1e-3, atol=1e-6)
+    class Awkward(type(model)):  # type: ignore[misc]
+        def __call__(self, tokens: mx.array, cache: None = None) -> mx.array:
+            if how == "one_window_at_a_time" and len(tokens) > 1:
+                raise ValueError("one at a time")
+            states = self.model(tokens)
+            if how == "not_at_all":  # the head looks at the tokens again
+                states = states + self.model.embed_tokens(tokens)
+            logits = self.lm_head(states)
+            if how == "head_in_one":  # the maximum is over the whole vocabulary
+                logits = logits * 2 / logits.max(axis=-1, keepdims=True)
+            return logits
 
-    monkeypatch.setattr("mlxforge.models.split._can_be_cut", lambda model, probe: False)
-    _, whole = score.score_source(reference, WINDOWS, tmp_path / "b.npy", quiet)
-    assert whole
-    uncut = score.score_model(quantized, reference, whole, WINDOWS, tmp_path / "b.npy", quiet)
-    assert np.allclose(uncut.divergence, one.divergence, rtol=1e-3, atol=1e-6)
-    assert np.allclose(uncut.losses, one.losses, rtol=1e-4, atol=1e-5)
+    model.__class__ = Awkward
+    rows = [model(mx.array(row[None, :-1])) for row in WINDOWS]
+    logits = log_softmax(np.array(mx.concatenate(rows)).astype(np.float64))
+    expected = -np.take_along_axis(logits, WINDOWS[:, 1:, None], -1)[..., 0]
+    monkeypatch.setattr(score, "LOGIT_BYTES", 4 * 50 * 60)
+    losses, whole = score_source(model, WINDOWS, tmp_path / "states.npy", quiet)
+    assert whole is (how == "not_at_all")
+    states = np.load(tmp_path / "states.npy", mmap_mode="r")
+    found = score_model(model, WINDOWS, quiet, Source(model, whole, states))
+    assert found.divergence is not None and found.divergence.max() < 1e-9
+    assert np.allclose(losses, expected, atol=1e-5)
+    assert np.allclose(found.losses, expected, atol=1e-5)
+
+
+def test_logits_that_are_not_finite_are_refused(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    model = load_for_scoring(tiny(tied=False))
+    model.model.norm.weight = model.model.norm.weight * float("inf")
+    with pytest.raises(score.ForgeError, match="no finite loss on window 0"):
+        score_model(model, WINDOWS, quiet)
 
 
 def test_float32_holds_what_is_stored_exactly(tiny: Callable[..., Path]) -> None:
