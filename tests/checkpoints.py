@@ -64,6 +64,13 @@ def _write_file(path: Path, weights: Weights, fp8: set[str]) -> None:
     path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(data))
 
 
+def cast(checkpoint: Checkpoint, dtype: str) -> Checkpoint:
+    """The same in another dtype."""
+    config, weights = checkpoint
+    changed = {name: array.astype(getattr(mx, dtype)) for name, array in weights.items()}
+    return config | {"torch_dtype": dtype}, changed
+
+
 def random(*shape: int) -> mx.array:
     return (mx.random.normal(shape) * 0.05).astype(mx.bfloat16)
 
@@ -298,6 +305,13 @@ def awq() -> Checkpoint:
         "quant_method": "awq", "bits": 4, "group_size": 64, "zero_point": True, "version": "gemm",
     }  # fmt: skip
     return fields, weights
+
+
+def gptq() -> Checkpoint:
+    """The same packing with zero points left out: every group is symmetric."""
+    fields, weights = awq()
+    fields["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": 64}
+    return fields, {name: array for name, array in weights.items() if "qzeros" not in name}
 
 
 def _any(parts: Iterable[str], name: str) -> bool:

@@ -62,6 +62,17 @@ def store_as_bytes(folder: Path) -> None:
     )
 
 
+def reorder_groups(folder: Path) -> None:
+    """A GPTQ checkpoint whose columns belong to groups in an order of their own."""
+    import mlx.core as mx
+
+    weights = dict(mx.load(str(folder / "model.safetensors")))
+    weights["model.layers.0.mlp.up_proj.g_idx"] = mx.zeros(128, dtype=mx.int32)
+    mx.save_safetensors(str(folder / "model.safetensors"), weights)
+    how = {"quant_method": "gptq", "bits": 4, "group_size": 64}
+    edit_config(folder, quantization_config=how)
+
+
 CASES: list[tuple[Callable[[Path], Any], str]] = [
     (shutil.rmtree, "the source folder {folder} does not exist"),
     (empty, "the source folder {folder} is empty"),
@@ -101,6 +112,10 @@ CASES: list[tuple[Callable[[Path], Any], str]] = [
             folder, quantization_config={"quant_method": "compressed-tensors", "format": "int-8"}
         ),
         "do not make a llama model: unsupported compressed-tensors format 'int-8'",
+    ),
+    (
+        reorder_groups,
+        "Found model.layers.0.mlp.up_proj.g_idx in weights",
     ),
     (
         store_as_bytes,

@@ -18,7 +18,9 @@ from mlxforge.recipe.model import Override, Quantize
 from tests import checkpoints
 from tests.models.test_upstream import assert_same, config, inspected, quantize, tensors
 
-SCHEMES = [("affine", 4, 64), ("affine", 3, 32), ("mxfp4", 4, 32), ("nvfp4", 4, 16)]
+SCHEMES = [
+    ("affine", 4, 64), ("affine", 3, 32), ("mxfp4", 4, 32), ("mxfp8", 8, 32), ("nvfp4", 4, 16),
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -27,11 +29,16 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "PIECE_WEIGHTS", 37 * 128)
 
 
-@pytest.fixture(scope="module", params=checkpoints.PLAIN)
+SOURCES = [(name, "bfloat16") for name in checkpoints.PLAIN]
+SOURCES += [("mixtral", "float16"), ("deepseek_v3", "float32"), ("mamba2", "float16")]
+
+
+@pytest.fixture(scope="module", params=SOURCES, ids=" ".join)
 def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     mx.random.seed(7)
-    folder = tmp_path_factory.mktemp("sources") / request.param
-    return checkpoints.write(checkpoints.PLAIN[request.param](), folder, shards=3)
+    name, dtype = request.param
+    checkpoint = checkpoints.cast(checkpoints.PLAIN[name](), dtype)
+    return checkpoints.write(checkpoint, tmp_path_factory.mktemp("sources") / name, shards=3)
 
 
 def build(source: Path, wanted: Quantize, out: Path, workers: int = 2) -> None:
@@ -87,6 +94,10 @@ def awq(folder: Path) -> Path:
     return checkpoints.write(checkpoints.awq(), folder, shards=3)
 
 
+def gptq(folder: Path) -> Path:
+    return checkpoints.write(checkpoints.gptq(), folder, shards=3)
+
+
 def eight_bit(folder: Path) -> Path:
     plain = checkpoints.write(checkpoints.llama(), folder.with_name("plain"), shards=2)
     convert(str(plain), folder, quantize=True, q_bits=8, q_group_size=64)
@@ -104,7 +115,8 @@ def mxfp8(folder: Path) -> Path:
 
 
 PACKED: dict[str, Callable[[Path], Path]] = {
-    "fp8": deepseek_fp8, "mxfp4": gpt_oss, "awq": awq, "8 bit": eight_bit, "mxfp8": mxfp8,
+    "fp8": deepseek_fp8, "mxfp4": gpt_oss, "awq": awq, "gptq": gptq, "8 bit": eight_bit,
+    "mxfp8": mxfp8,
 }  # fmt: skip
 
 
