@@ -22,7 +22,10 @@ from mlxforge.steps.inspect import Inspect
 from mlxforge.steps.quantize import Quantize
 from mlxforge.store.keys import digest
 
-__all__ = ["Locals", "Node", "NotLocked", "Plan", "Planner"]
+__all__ = ["TOOLS", "Locals", "Node", "NotLocked", "Plan", "Planner", "tool_version"]
+
+TOOLS = sorted({*Inspect.tools, *Quantize.tools, *Baseline.tools, *Evaluate.tools})
+"""Distributions whose versions can change what is built."""
 
 
 class NotLocked(ForgeError):
@@ -169,20 +172,21 @@ def _source(recipe: Recipe, lock: Lock | None, local: Locals) -> Node | Local:
     source = recipe.source
     if source.path is not None:
         return local.folder(source.path, source.at)
-    if lock is None:
+    if lock is None or lock.source is None:
         raise NotLocked(
             f"{recipe.name} is not locked: which commit is {source.repo} at {source.revision}?",
-            f"`doit build {recipe.name}` asks the Hub once and writes {recipe.name}.lock",
+            f"`doit lock {recipe.name}` asks the Hub once and writes {recipe.name}.lock",
             at=source.at,
         )
-    if (lock.repo, lock.revision) != (source.repo, source.revision):
+    locked = lock.source
+    if (locked.repo, locked.revision) != (source.repo, source.revision):
         raise ForgeError(
-            f"{recipe.name}.lock is for {lock.repo} at {lock.revision}, "
+            f"{recipe.name}.lock is for {locked.repo} at {locked.revision}, "
             f"the recipe wants {source.repo} at {source.revision}",
-            f"delete {recipe.name}.lock to lock it anew",
+            f"`doit lock --upgrade {recipe.name}` moves the lock",
             at=source.at,
         )
-    return Node(Download(lock.repo, lock.commit, lock.files), ())
+    return Node(Download(locked.repo, locked.commit, locked.files), ())
 
 
 def _check_supported(recipe: Recipe) -> None:

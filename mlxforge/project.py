@@ -13,7 +13,7 @@ from typing import Any
 
 from mlxforge.errors import ForgeError, Position
 from mlxforge.local import Local, LocalFiles, NotRead
-from mlxforge.lock import Lock, lock_file, read_lock, write_lock
+from mlxforge.lock import Lock, LockedSource, lock_file, read_lock
 from mlxforge.plan import Node, Plan, Planner
 from mlxforge.recipe.load import Book, load_book, load_named
 from mlxforge.recipe.model import Recipe
@@ -57,7 +57,7 @@ class Project:
         self._local = LocalFiles(hashes, lambda files, size: self.announce(files, size))
         self._planner = Planner()
         self._found: dict[str, Artifact] = {}
-        self._resolved: dict[tuple[str, str], Lock] = {}
+        self._resolved: dict[tuple[str, str], LockedSource] = {}
 
     @cached_property
     def book(self) -> Book:
@@ -70,22 +70,16 @@ class Project:
         return self.book.select(patterns) if found is None else found
 
     def lock(self, recipe: Recipe) -> Lock | None:
-        """The recipe's lock where it needs one and has one."""
-        if recipe.source.repo is None:
-            return None
+        """The recipe's lock, where it has one."""
         return read_lock(lock_file(recipe.file, recipe.name), self.root)
 
-    def make_lock(self, recipe: Recipe) -> Path:
-        """Ask the Hub what the recipe's names stand for now, and write it down. Recipes of one
-        source are locked to one commit: the Hub is asked once."""
-        source = recipe.source
-        assert source.repo is not None
-        asked = (source.repo, source.revision)
-        if asked not in self._resolved:
-            self._resolved[asked] = _resolve(*asked)
-        path = lock_file(recipe.file, recipe.name)
-        write_lock(path, recipe.name, self._resolved[asked])
-        return path
+    def resolved(
+        self, repo: str, revision: str, ask: Callable[[str, str], LockedSource]
+    ) -> LockedSource:
+        """What the Hub says of a revision, asked once: all recipes get one commit."""
+        if (repo, revision) not in self._resolved:
+            self._resolved[repo, revision] = ask(repo, revision)
+        return self._resolved[repo, revision]
 
     def plan(self, recipe: Recipe) -> Plan:
         """The recipe's steps; hashes local files that are not known yet."""
@@ -151,23 +145,6 @@ class Project:
             _replace_link(link, target)
         except OSError as error:
             raise disk_error(error) from error
-
-
-def _resolve(repo: str, revision: str) -> Lock:
-    """A model that cannot be built here is refused by its config, before its weights are
-    fetched."""
-    from mlxforge.hub.client import fetch_config, resolve
-    from mlxforge.hub.verify import check_files
-    from mlxforge.models.load import check_config
-    from mlxforge.models.source import read_config
-
-    commit, files = resolve(repo, revision)
-    if "config.json" not in files:
-        raise ForgeError(f"{repo} at {revision} has no config.json")
-    folder = fetch_config(repo, commit)
-    check_files(folder, {"config.json": files["config.json"]})
-    check_config(folder, read_config(folder))
-    return Lock(repo, revision, commit, files)
 
 
 def _replace_text(path: Path, text: str) -> None:

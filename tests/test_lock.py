@@ -11,16 +11,27 @@ from hypothesis import strategies as st
 
 from mlxforge.errors import ForgeError
 from mlxforge.hub.names import is_file_name
-from mlxforge.lock import Lock, lock_file, read_lock, write_lock
+from mlxforge.lock import Lock, LockedModel, LockedSource, lock_file, read_lock, write_lock
+from mlxforge.lock.drift import drift
 
 COMMIT = "5d0c6a1e" * 5
 FILES = {
     "model.safetensors": {"size": 4096, "sha256": "7e" * 32},
     "config.json": {"git_sha1": "03f2" * 10, "size": 912},
 }
-LOCK = Lock("acme/demo", "main", COMMIT, FILES)
+TENSORS = {"model.norm.weight": "0" * 16, "lm_head.weight": "4f9a31c2b7e80d15"}
+LOCK = Lock(
+    LockedSource("acme/demo", "main", COMMIT, FILES),
+    "91ab" * 16,
+    {"mlx-lm": "0.32.2", "mlx": "0.32.4"},
+    {"cpu": LockedModel("c0de" * 16, TENSORS)},
+)
 TEXT = f"""\
 # What demo stood for. Made by mlxforge; commit it with the recipe.
+recipe: "{"91ab" * 16}"
+tools:
+  "mlx": "0.32.4"
+  "mlx-lm": "0.32.2"
 source:
   repo: "acme/demo"
   revision: "main"
@@ -28,6 +39,12 @@ source:
   files:
     "config.json": {{size: 912, git_sha1: "{"03f2" * 10}"}}
     "model.safetensors": {{size: 4096, sha256: "{"7e" * 32}"}}
+models:
+  "cpu":
+    digest: "{"c0de" * 16}"
+    tensors: |
+      4f9a31c2b7e80d15 lm_head.weight
+      0000000000000000 model.norm.weight
 """
 
 
@@ -70,7 +87,10 @@ def test_a_lock_is_sorted_with_a_fact_a_line(path: Path, tmp_path: Path) -> None
 def test_equal_locks_are_equal_bytes(path: Path) -> None:
     write_lock(path, "demo", LOCK)
     first = path.read_bytes()
-    write_lock(path, "demo", Lock("acme/demo", "main", COMMIT, dict(reversed(FILES.items()))))
+    source = LockedSource("acme/demo", "main", COMMIT, dict(reversed(FILES.items())))
+    tools = dict(reversed(LOCK.tools.items()))
+    model = LockedModel("c0de" * 16, dict(reversed(TENSORS.items())))
+    write_lock(path, "demo", Lock(source, LOCK.recipe, tools, {"cpu": model}))
     assert path.read_bytes() == first
 
 
@@ -81,13 +101,30 @@ digests = st.one_of(
 )
 facts = st.builds(lambda size, digest: {"size": size} | digest, st.integers(0, 1 << 50), digests)
 
+tensor_names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.]{0,30}", fullmatch=True)
+models = st.builds(
+    LockedModel,
+    st.from_regex("[0-9a-f]{64}", fullmatch=True),
+    st.dictionaries(tensor_names, st.from_regex("[0-9a-f]{16}", fullmatch=True), min_size=1),
+)
+
 
 @settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
-@given(revision=names, files=st.dictionaries(names, facts, max_size=5))
+@given(
+    revision=names,
+    files=st.dictionaries(names, facts, max_size=5),
+    tools=st.dictionaries(names, names, max_size=3),
+    models=st.dictionaries(names, models, max_size=2),
+)
 def test_whatever_is_written_is_read_again(
-    path: Path, tmp_path: Path, revision: str, files: dict[str, dict[str, object]]
+    path: Path,
+    tmp_path: Path,
+    revision: str,
+    files: dict[str, dict[str, object]],
+    tools: dict[str, str],
+    models: dict[str, LockedModel],
 ) -> None:
-    lock = Lock("acme/demo", revision, COMMIT, files)
+    lock = Lock(LockedSource("acme/demo", revision, COMMIT, files), None, tools, models)
     write_lock(path, "demo", lock)
     assert read_lock(path, tmp_path) == lock
 
@@ -95,8 +132,15 @@ def test_whatever_is_written_is_read_again(
 @pytest.mark.parametrize(
     ("before", "after", "why"),
     [
-        ("source:", "sources:", "the lock has no source"),
+        ("source:", "sources:", "the lock has the unknown key 'sources'"),
         ("source:", "text: 1\nsource:", "the lock has the unknown key 'text'"),
+        ("recipe: ", "recipe: 7 #", "recipe is 7, not a digest"),
+        ('"0.32.4"', "0.32", "the version of 'mlx' is 0.32, not text"),
+        ('  "mlx"', "  - mlx\nmore: #", "unknown key 'more'"),
+        ("c0dec0de", "", "the digest of 'cpu' is"),
+        ("    tensors: |", "    tensors: 7 #", "is not YAML"),
+        ("4f9a31c2b7e80d15", "4f9a", "'4f9a lm_head.weight' is not a tensor's digest and name"),
+        ("digest:", "digests:", "'cpu' has no digest"),
         ('"main"', "main\n  branch: x", "source has the unknown key 'branch'"),
         ('  repo: "acme/demo"\n', "", "source has no repo"),
         ('"acme/demo"', "7", "repo is 7, not text"),
@@ -145,8 +189,8 @@ def test_a_lock_that_cannot_be_read_or_written_is_told(path: Path, tmp_path: Pat
 
 
 def test_what_could_not_be_read_again_is_not_written(path: Path) -> None:
-    with pytest.raises(ForgeError, match="acme/demo cannot be locked: commit is 'main'"):
-        write_lock(path, "demo", Lock("acme/demo", "main", "main", FILES))
+    with pytest.raises(ForgeError, match="demo cannot be locked: commit is 'main'"):
+        write_lock(path, "demo", Lock(LockedSource("acme/demo", "main", "main", FILES)))
     assert not path.exists()
 
 
@@ -180,3 +224,32 @@ def test_whatever_stands_in_the_file_is_a_lock_or_refused(
     assert lock is not None
     write_lock(path, "demo", lock)
     assert read_lock(path, tmp_path) == lock
+
+
+def test_an_older_lock_with_a_source_alone_is_still_a_lock(path: Path, tmp_path: Path) -> None:
+    start, end = TEXT.index("source:"), TEXT.index("models:")
+    path.write_text(TEXT[start:end])
+    assert read_lock(path, tmp_path) == Lock(LOCK.source)
+
+
+def test_what_moved_is_told_fact_by_fact() -> None:
+    assert LOCK.source is not None
+    files = {
+        "config.json": FILES["config.json"],
+        "model.safetensors": {"size": 5, "sha256": "aa" * 32},
+    }
+    now = Lock(
+        LockedSource("acme/demo", "main", "77e1" * 10, files | {"new.json": FILES["config.json"]}),
+        LOCK.recipe,
+        {"mlx": "0.33.0"},
+        {"cpu": LockedModel("dead" * 16, {}), "metal": LockedModel("beef" * 16, {})},
+    )
+    assert list(map(str, drift(LOCK, now))) == [
+        "tools.mlx: 0.32.4 -> 0.33.0",
+        "tools.mlx-lm: 0.32.2 -> (nothing)",
+        "source.commit: 5d0c6a1e5d0c -> 77e177e177e1",
+        "source.files.model.safetensors: 7e7e7e7e7e7e (4096 bytes) -> aaaaaaaaaaaa (5 bytes)",
+        "source.files.new.json: (nothing) -> 03f203f203f2 (912 bytes)",
+        "models.cpu.digest: c0dec0dec0de -> deaddeaddead",
+    ]
+    assert drift(LOCK, LOCK) == []

@@ -16,11 +16,16 @@ from mlxforge.report.units import readable_bytes
 __all__ = ["summary"]
 
 
-def summary(project: Project, plan: Plan, figures: Mapping[str, Any]) -> str:
-    """Where the model is, how large, how good, how it talks, and how to talk to it."""
+def summary(
+    project: Project, plan: Plan, figures: Mapping[str, Any], locked: str | None = None
+) -> str:
+    """Where the model is, how large, how good, how it talks, and how to talk to it; ``locked``
+    is what was written into its lock."""
     name = plan.recipe.name
     path = os.path.relpath(project.model_link(name), project.seen_from)
     rows = [("model", path), ("size", _size(figures)), *_quality(plan, figures)]
+    if locked:
+        rows.append(("locked", locked))
     for sample in figures.get("samples", []):
         rows.append(("prompt", _one_line(sample["prompt"])))
         rows.append(("answer", _one_line(sample["text"]) or "(nothing)"))

@@ -10,6 +10,7 @@ from doit.exceptions import TaskFailed
 from doit.task import Task
 
 from mlxforge.errors import ForgeError
+from mlxforge.locking import keep_model
 from mlxforge.plan import Node, Plan
 from mlxforge.project import Project
 from mlxforge.report.gates import check_gates
@@ -52,12 +53,13 @@ def task_name(work: Node | Plan) -> str:
 def finish(project: Project, plan: Plan) -> str:
     """The end of a build whose steps are done: its gates, its record, and its summary.
 
-    Raises ForgeError where a step is not done or a gate is missed.
+    Raises ForgeError where a step is not done, a gate is missed or the lock knows another model.
     """
     figures = figures_of(project, plan)
     check_gates(plan.recipe, figures, project.path_of(plan.quantize))
+    kept = keep_model(project, plan)
     project.finish(plan, figures)
-    return summary(project, plan, figures)
+    return summary(project, plan, figures, kept)
 
 
 def _step_task(project: Project, plan: Plan, node: Node, display: Display, halt: Halt) -> Task:

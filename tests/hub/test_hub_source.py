@@ -8,34 +8,17 @@ import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mlxforge.lock import Lock, read_lock, write_lock
+from mlxforge.lock import Lock, LockedSource, read_lock, write_lock
 from tests.conftest import DOIT, Workspace
 from tests.faults.test_kill import marked, wait_for
 from tests.hub.server import TOKEN, Hub
 
 REPO = "acme/tiny"
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A Hub that every `doit` of the test talks to."""
-    with Hub(tmp_path / "hub") as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.endpoint)
-        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-        monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        yield running
-
-
-@pytest.fixture
-def model(tiny: Callable[..., Path]) -> dict[str, bytes]:
-    """The files of a model's repository."""
-    return {path.name: path.read_bytes() for path in tiny().iterdir()} | {"README.md": b"# Tiny"}
 
 
 def recipe(revision: str = "main", bits: int = 4) -> str:
@@ -45,6 +28,12 @@ def recipe(revision: str = "main", bits: int = 4) -> str:
 
 def lock_of(workspace: Workspace) -> Path:
     return workspace.root / "recipes" / "tiny.lock"
+
+
+def source_of(workspace: Workspace) -> LockedSource:
+    lock = read_lock(lock_of(workspace), workspace.root)
+    assert lock is not None and lock.source is not None
+    return lock.source
 
 
 def bytes_of(workspace: Workspace, name: str = "tiny") -> dict[str, bytes]:
@@ -75,8 +64,7 @@ def test_the_first_build_locks_the_recipe_and_gives_the_bytes_of_a_local_build(
     assert "locked tiny: wrote tiny.lock" in done.stderr
     (download,) = [line for line in done.stderr.splitlines() if "download tiny done" in line]
     assert download.endswith("B/s")
-    lock = read_lock(lock_of(workspace), workspace.root)
-    assert lock is not None
+    lock = source_of(workspace)
     assert (lock.repo, lock.revision, lock.commit) == (REPO, "main", commit)
     assert {name: fact["size"] for name, fact in lock.files.items()} == {
         name: len(content) for name, content in model.items()
@@ -98,7 +86,7 @@ def test_recipes_of_one_source_are_locked_to_one_commit_by_one_question(
         read_lock(workspace.root / "recipes" / f"{name}.lock", workspace.root)
         for name in ("four", "eight")
     ]
-    assert locks[0] == locks[1] is not None
+    assert locks[0] and locks[1] and locks[0].source == locks[1].source is not None
 
 
 def test_a_second_build_and_other_bits_ask_nothing_online_or_offline(
@@ -146,8 +134,7 @@ def test_the_revision_may_be_a_commit_or_a_tag(
     hub.commit(REPO, {"config.json": b"{}"})
     workspace.recipe("tiny", recipe(commit if name == "commit" else name))
     workspace.build("tiny")
-    lock = read_lock(lock_of(workspace), workspace.root)
-    assert lock is not None and lock.commit == commit
+    assert source_of(workspace).commit == commit
 
 
 def test_code_pickles_folders_and_names_that_leave_the_folder_are_not_taken(
@@ -163,8 +150,7 @@ def test_code_pickles_folders_and_names_that_leave_the_folder_are_not_taken(
     workspace.recipe("tiny", recipe())
     workspace.build("tiny")
     assert set(hub.downloads()) == set(model)
-    lock = read_lock(lock_of(workspace), workspace.root)
-    assert lock is not None and set(lock.files) == set(model)
+    assert set(source_of(workspace).files) == set(model)
     assert set(bytes_of(workspace)) <= set(model) | {"model.safetensors.index.json"}
 
 
@@ -364,7 +350,7 @@ def test_a_damaged_lock_and_one_of_another_revision_are_told(
     told = workspace.refused("build", "tiny")
     assert "recipes/tiny.lock:3:3: this is not a lock: the key 'repo' is written twice" in told
     assert "cannot be built" in workspace.doit("list").stdout
-    write_lock(lock_of(workspace), "tiny", Lock(REPO, "v1", "0" * 40, {}))
+    write_lock(lock_of(workspace), "tiny", Lock(LockedSource(REPO, "v1", "0" * 40, {})))
     told = workspace.refused("build", "tiny")
     assert f"tiny.lock is for {REPO} at v1, the recipe wants {REPO} at main" in told
     assert hub.requests == []

@@ -167,7 +167,7 @@ def test_doits_own_projects_keep_doits_own_commands(tmp_path: Path) -> None:
 
 
 def test_help_explains_each_command(workspace: Workspace) -> None:
-    for word in ("build", "list", "show", "plan", "verify", "gc"):
+    for word in ("build", "list", "lock", "show", "plan", "verify", "gc"):
         told = workspace.doit("help", word)
         assert told.returncode == 0 and "PURPOSE" in told.stdout, word
 

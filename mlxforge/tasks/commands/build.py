@@ -71,7 +71,9 @@ class Build(ForgeCommand, DoitRun):  # type: ignore[misc]
         try:
             plan = project.plan(recipe)
         except NotLocked:
-            display.note(f"locked {recipe.name}: wrote {project.make_lock(recipe).name}")
+            from mlxforge.locking import make_lock
+
+            display.note(f"locked {recipe.name}: wrote {make_lock(project, recipe).name}")
             plan = project.plan(recipe)
         if project.done(plan.quantize) or recipe.source.path is None:
             return plan

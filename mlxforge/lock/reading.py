@@ -1,0 +1,127 @@
+"""Reading locks, and refusing what is none."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Set
+from pathlib import Path
+from typing import Any
+
+from mlxforge.errors import ForgeError, Position
+from mlxforge.hub.names import is_file_name
+from mlxforge.lock.model import Lock, LockedModel, LockedSource
+from mlxforge.recipe.words import quoted, shown
+
+__all__ = ["parse_lock", "read_lock"]
+
+DIGESTS = {"sha256": 64, "git_sha1": 40}
+
+
+def read_lock(path: Path, root: Path) -> Lock | None:
+    """The lock, or None where there is none. Raises ForgeError where it is damaged; positions
+    from ``root``, as in recipes."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        file = os.path.relpath(path, root)
+        raise ForgeError(f"{file} cannot be read: {os.strerror(error.errno or 0)}") from None
+    file = os.path.relpath(path, root)
+    try:
+        return parse_lock(data, file)
+    except ForgeError as error:
+        raise _not_a_lock(error.message, error.at) from None
+    except ValueError as error:
+        raise _not_a_lock(str(error), Position(file, 1, 1)) from None
+
+
+def parse_lock(data: bytes, file: str) -> Lock:
+    """ForgeError where it is not YAML, ValueError with the reason where it is not a lock."""
+    from mlxforge.recipe.reader import read
+    from mlxforge.recipe.tree import plain
+
+    document = plain(read(data, file))
+    _keys("the lock", document, set(), {"recipe", "tools", "source", "models"})
+    recipe = document.get("recipe")
+    if recipe is not None and not _is_hex(recipe, 64):
+        raise ValueError(f"recipe is {shown(recipe)}, not a digest")
+    tools = _mapping("tools", document.get("tools", {}))
+    for tool, version in tools.items():
+        if not isinstance(version, str) or not version:
+            raise ValueError(f"the version of {quoted(tool)} is {shown(version)}, not text")
+    models = _mapping("models", document.get("models", {}))
+    return Lock(
+        _source(document["source"]) if "source" in document else None,
+        recipe,
+        tools,
+        {backend: _model(quoted(backend), raw) for backend, raw in models.items()},
+    )
+
+
+def _source(raw: Any) -> LockedSource:
+    _keys("source", raw, {"repo", "revision", "commit", "files"})
+    for key in ("repo", "revision"):
+        if not isinstance(value := raw[key], str) or not value:
+            raise ValueError(f"{key} is {shown(value)}, not text")
+    if not _is_hex(raw["commit"], 40):
+        raise ValueError(f"commit is {shown(raw['commit'])}, not 40 hexadecimal digits")
+    for name, fact in _mapping("files", raw["files"]).items():
+        if not is_file_name(name):
+            raise ValueError(f"{quoted(name)} is not the name of a file")
+        _check_fact(name, fact)
+    return LockedSource(**raw)
+
+
+def _check_fact(name: str, fact: Any) -> None:
+    kinds = [key for key in DIGESTS if isinstance(fact, dict) and key in fact]
+    if len(kinds) != 1:
+        raise ValueError(f"{quoted(name)} needs a size and one of {' and '.join(DIGESTS)}")
+    digest = fact[kinds[0]]
+    _keys(quoted(name), fact, {"size", kinds[0]})
+    if type(fact["size"]) is not int or fact["size"] < 0:
+        raise ValueError(
+            f"the size of {quoted(name)} is {shown(fact['size'])}, not a number of bytes"
+        )
+    if not _is_hex(digest, DIGESTS[kinds[0]]):
+        raise ValueError(f"{kinds[0]} of {quoted(name)} is {shown(digest)}, not a digest")
+
+
+def _model(name: str, raw: Any) -> LockedModel:
+    _keys(name, raw, {"digest", "tensors"})
+    if not _is_hex(raw["digest"], 64):
+        raise ValueError(f"the digest of {name} is {shown(raw['digest'])}, not a digest")
+    if not isinstance(raw["tensors"], str):
+        raise ValueError(f"the tensors of {name} are not text")
+    tensors = {}
+    for line in raw["tensors"].splitlines():
+        digest, _, tensor = line.partition(" ")
+        if not _is_hex(digest, 16) or not tensor:
+            raise ValueError(f"{quoted(line)} is not a tensor's digest and name")
+        tensors[tensor] = digest
+    return LockedModel(raw["digest"], tensors)
+
+
+def _keys(what: str, value: Any, needed: Set[str], known: Set[str] = frozenset()) -> None:
+    _mapping(what, value)
+    if lacking := sorted(needed - value.keys()):
+        raise ValueError(f"{what} has no {lacking[0]}")
+    if unknown := sorted(value.keys() - needed - known):
+        raise ValueError(f"{what} has the unknown key {quoted(unknown[0])}")
+
+
+def _mapping(what: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is not a mapping")
+    return value
+
+
+def _is_hex(value: Any, digits: int) -> bool:
+    return isinstance(value, str) and re.fullmatch(f"[0-9a-f]{{{digits}}}", value) is not None
+
+
+def _not_a_lock(why: str, at: Position | None) -> ForgeError:
+    return ForgeError(
+        f"this is not a lock: {why}", "restore it, or delete it to lock the recipe anew", at
+    )

@@ -1,0 +1,80 @@
+"""Writing locks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlxforge.errors import ForgeError
+from mlxforge.lock.model import Lock, LockedModel, LockedSource
+from mlxforge.lock.reading import parse_lock
+
+__all__ = ["write_lock"]
+
+
+def write_lock(path: Path, name: str, lock: Lock) -> None:
+    """All or nothing. Raises ForgeError where the folder cannot be written, or where ``lock`` is
+    nothing that ``read_lock`` would take."""
+    text = "\n".join(_lines(name, lock)) + "\n"
+    try:
+        parse_lock(text.encode(), path.name)
+    except (ForgeError, ValueError) as error:
+        told = error.message if isinstance(error, ForgeError) else str(error)
+        raise ForgeError(f"{name} cannot be locked: {told}") from None
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        staged.write_text(text, encoding="utf-8")
+        os.replace(staged, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            staged.unlink(missing_ok=True)
+        raise ForgeError(f"{path} cannot be written: {os.strerror(error.errno or 0)}") from None
+
+
+def _lines(name: str, lock: Lock) -> Iterator[str]:
+    yield f"# What {name} stood for. Made by mlxforge; commit it with the recipe."
+    if lock.recipe is not None:
+        yield f"recipe: {_quoted(lock.recipe)}"
+    if lock.tools:
+        yield "tools:"
+        for tool, version in sorted(lock.tools.items()):
+            yield f"  {_quoted(tool)}: {_quoted(version)}"
+    if lock.source is not None:
+        yield from _source(lock.source)
+    if lock.models:
+        yield "models:"
+        for backend, model in sorted(lock.models.items()):
+            yield from _model(backend, model)
+    if lock == Lock():
+        yield "{}"
+
+
+def _source(source: LockedSource) -> Iterator[str]:
+    yield "source:"
+    yield f"  repo: {_quoted(source.repo)}"
+    yield f"  revision: {_quoted(source.revision)}"
+    yield f"  commit: {_quoted(source.commit)}"
+    yield "  files:" if source.files else "  files: {}"
+    for file, fact in sorted(source.files.items()):
+        facts = ", ".join(f"{key}: {json.dumps(fact[key])}" for key in sorted(fact, reverse=True))
+        yield f"    {_quoted(file)}: {{{facts}}}"
+
+
+def _model(backend: str, model: LockedModel) -> Iterator[str]:
+    yield f"  {_quoted(backend)}:"
+    yield f"    digest: {_quoted(model.digest)}"
+    yield "    tensors: |"
+    for tensor, digest in sorted(model.tensors.items()):
+        yield f"      {digest} {tensor}"
+
+
+def _quoted(text: str) -> str:
+    """Double-quoted YAML in ASCII: as JSON writes it, but YAML has no surrogate pairs."""
+    escaped = [
+        f"\\U{ord(character):08x}" if character > "\uffff" else json.dumps(character)[1:-1]
+        for character in text
+    ]
+    return f'"{"".join(escaped)}"'

@@ -1,0 +1,131 @@
+"""Making, checking and moving the locks of a project's recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mlxforge.errors import ForgeError
+from mlxforge.lock import Lock, LockedModel, LockedSource, lock_file, write_lock
+from mlxforge.lock.drift import Moved, drift
+from mlxforge.models.device import backend
+from mlxforge.plan import TOOLS, Plan, tool_version
+from mlxforge.project import Project
+from mlxforge.recipe.model import Recipe
+from mlxforge.store.keys import digest
+
+__all__ = ["keep_model", "lock_now", "make_lock", "moved", "recipe_digest"]
+
+FEW = 5  # names in a message
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """Of everything that the recipe says of the model and its score, defaults filled in."""
+    apart = ("upload", "name")
+    return digest({key: value for key, value in recipe.document.items() if key not in apart})
+
+
+def lock_now(project: Project, recipe: Recipe, ask: bool = True) -> Lock:
+    """What the recipe's names stand for now. ``ask`` the Hub, or keep what its lock says of the
+    source; recipes of one source and revision ask once."""
+    lock = project.lock(recipe)
+    source = lock.source if lock else None
+    if ask and recipe.source.repo is not None:
+        source = project.resolved(recipe.source.repo, recipe.source.revision, _resolve)
+    return Lock(source, recipe_digest(recipe), {name: tool_version(name) for name in TOOLS})
+
+
+def make_lock(project: Project, recipe: Recipe) -> Path:
+    """Lock the recipe to what its names stand for now, whatever its lock said."""
+    return _write(project, recipe, lock_now(project, recipe))
+
+
+def moved(project: Project, recipe: Recipe, lock: Lock, ask: bool = True) -> list[Moved]:
+    """What has moved since ``lock`` was made; the built model included, where there is one."""
+    return drift(lock, replace(lock_now(project, recipe, ask), models=_built(project, recipe)))
+
+
+def keep_model(project: Project, plan: Plan) -> str | None:
+    """Compare the finished model with what the recipe's lock says of it.
+
+    The first model of a locked recipe is written into the lock, and what was done is returned in
+    words. Raises ForgeError where the lock knows another model for this very recipe.
+    """
+    recipe = plan.recipe
+    lock = project.lock(recipe)
+    artifact = project.find(plan.quantize)
+    if lock is None or artifact is None:
+        return None
+    made, known = artifact.manifest.digest, lock.models.get(backend())
+    if known is not None and known.digest == made:
+        return None
+    now = lock_now(project, recipe, ask=False)
+    same_recipe = lock.recipe == now.recipe
+    if known is not None and same_recipe:
+        raise _another_model(recipe, known, artifact.data, drift(lock, now))
+    from mlxforge.models.digests import tensor_digests
+
+    others = lock.models if same_recipe else {}
+    model = LockedModel(made, tensor_digests(artifact.data))
+    path = _write(project, recipe, replace(now, models={**others, backend(): model}))
+    why = "" if lock.recipe is None or same_recipe else ", the recipe has changed"
+    return f"{path.name}: model {made[:12]} on {backend()}{why}"
+
+
+def _another_model(
+    recipe: Recipe, known: LockedModel, data: Path, changed: Sequence[Moved]
+) -> ForgeError:
+    from mlxforge.models.digests import tensor_digests
+
+    found = tensor_digests(data)
+    names = sorted(known.tensors.keys() | found.keys())
+    other = [name for name in names if known.tensors.get(name) != found.get(name)]
+    what = f"{len(other)} of {len(names)} tensors differ ({_some(other)})" if other else (
+        "all tensors are the same, a file beside them is not"
+    )  # fmt: skip
+    why = "; ".join(map(str, changed)) or (
+        "recipe, source and tools are the same: the machine or a file of the store is not"
+    )
+    return ForgeError(
+        f"this is not the model in {recipe.name}.lock: {what}; {why}",
+        f"`doit lock --upgrade {recipe.name}` accepts the new one",
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f", and {len(names) - FEW} more" if len(names) > FEW else ""
+    return ", ".join(names[:FEW]) + more
+
+
+def _built(project: Project, recipe: Recipe) -> dict[str, LockedModel]:
+    """The model that the recipe makes now, if it is in the store; without its tensors."""
+    try:
+        plan = project.plan_unread(recipe)
+    except ForgeError:
+        return {}
+    artifact = project.find(plan.quantize) if plan else None
+    return {backend(): LockedModel(artifact.manifest.digest, {})} if artifact else {}
+
+
+def _write(project: Project, recipe: Recipe, lock: Lock) -> Path:
+    path = lock_file(recipe.file, recipe.name)
+    write_lock(path, recipe.name, lock)
+    return path
+
+
+def _resolve(repo: str, revision: str) -> LockedSource:
+    """A model that cannot be built here is refused by its config, before its weights are
+    fetched."""
+    from mlxforge.hub.client import fetch_config, resolve
+    from mlxforge.hub.verify import check_files
+    from mlxforge.models.load import check_config
+    from mlxforge.models.source import read_config
+
+    commit, files = resolve(repo, revision)
+    if "config.json" not in files:
+        raise ForgeError(f"{repo} at {revision} has no config.json")
+    folder = fetch_config(repo, commit)
+    check_files(folder, {"config.json": files["config.json"]})
+    check_config(folder, read_config(folder))
+    return LockedSource(repo, revision, commit, files)
