@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,7 @@ class Command:
     words: tuple[str, ...]
     folder: Path | None = None  # where it runs
     line: str | None = None
+    environment: Mapping[str, str] | None = None  # ours where there is none
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def measure(command: Command, log: Path) -> Cost:
             stdout=printed,
             stderr=subprocess.STDOUT,
             cwd=command.folder,
-            env=os.environ | {"HF_HUB_OFFLINE": "1"},
+            env={**(command.environment or os.environ), "HF_HUB_OFFLINE": "1"},
         )
     tree = _Tree(process.pid)
     ended = _Ended(process)

@@ -14,6 +14,7 @@ from mlxforge.steps.base import Step
 from mlxforge.steps.baseline import Baseline
 from mlxforge.steps.evaluate import Evaluate
 from mlxforge.steps.inspect import Inspect
+from mlxforge.steps.process import step_environment
 from mlxforge.steps.quantize import Quantize
 
 __all__ = ["evaluating", "inspecting", "quantizing", "scoring_source"]
@@ -57,7 +58,8 @@ def _task(
             "inputs": {name: str(path) for name, path in inputs.items()},
             "out": str(out),
         }
-        return Command(("-P", "-m", "mlxforge.steps.worker"), line=json.dumps(job))
+        words = ("-P", "-m", "mlxforge.steps.worker")
+        return Command(words, line=json.dumps(job), environment=step_environment())
 
     return Task(command, value)
 

@@ -8,7 +8,8 @@ as it is). A rule decides a protected layer only if it names it: by the role ``r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -45,7 +46,7 @@ def assign(table: LayerTable, quantize: Quantize) -> tuple[Assignment, ...]:
     _check_rules(quantize.overrides, matches, decided)
     assignments = tuple(decided.values())
     for assignment in assignments:
-        _check_divides(assignment, quantize)
+        _check_divides(assignment, quantize, assignments)
     if not any(assignment.scheme for assignment in assignments):
         raise ForgeError(
             f"nothing would be quantized: none of the {len(assignments)} layers is left",
@@ -149,16 +150,30 @@ def _some(decided: Mapping[str, Assignment]) -> str:
     return f"{path.rsplit('.', 1)[0]}.*" if "." in path else path
 
 
-def _check_divides(assignment: Assignment, quantize: Quantize) -> None:
-    scheme, layer = assignment.scheme, assignment.layer
-    if scheme is None or layer.weight.shape[-1] % scheme.group_size == 0:
+def _check_divides(
+    assignment: Assignment, quantize: Quantize, assignments: Sequence[Assignment]
+) -> None:
+    if _divides(assignment):
         return
+    scheme, layer = assignment.scheme, assignment.layer
+    assert scheme is not None
     columns = layer.weight.shape[-1]
-    works = [size for size in (128, 64, 32, 16) if columns % size == 0 and scheme.mode == "affine"]
-    works = [size for size in works if size >= 32]
-    hint = f"group_size {' or '.join(map(str, works))} divides it; " if works else ""
+    works = [size for size in (128, 64, 32) if columns % size == 0 and scheme.mode == "affine"]
+    hint = f"group_size {' or '.join(map(str, works))} divides it; or " if works else ""
     raise ForgeError(
         f"group_size {scheme.group_size} does not divide the {columns} columns of {layer.path}",
-        f"{hint}or add a rule `layers: '{layer.path}'` with `quantize: false`",
+        f"{hint}add a rule `layers: '{_alike(layer, assignments)}'` with `quantize: false`",
         at=assignment.at or quantize.at,
     )
+
+
+def _divides(assignment: Assignment) -> bool:
+    scheme = assignment.scheme
+    return scheme is None or assignment.layer.weight.shape[-1] % scheme.group_size == 0
+
+
+def _alike(layer: Layer, assignments: Sequence[Assignment]) -> str:
+    """The layer in every block, where it is the same in all of them; else its own path."""
+    glob = re.sub(r"(?<=\.)\d+(?=\.)", "*", layer.path)
+    same = [entry for entry in assignments if fnmatchcase(entry.layer.path, glob)]
+    return glob if len(same) > 1 and not any(map(_divides, same)) else layer.path

@@ -80,6 +80,11 @@ def _known_type(config: dict[str, Any]) -> bool:
         _get_classes(config)
     except (ValueError, AttributeError):
         return False
+    except SystemExit:  # some architectures end the program where a package is missing
+        raise ForgeError(
+            f"mlx_lm's model type {config['model_type']!r} needs a package that is not installed",
+            f"`python -c 'import mlx_lm.models.{config['model_type']}'` says which",
+        ) from None
     return True
 
 

@@ -72,14 +72,14 @@ def layer_stripes(
     for tensor in layer.tensors:
         dtype = tensor.dtype_after(cast)
         if tensor.name != f"{layer.path}.weight":
-            yield _plain(tensor, dtype, _cast(parameters[tensor.name], dtype))
+            yield _plain(tensor, dtype, _cast(parameters, tensor.name, dtype))
             continue
         stored, scheme = layer.packed_scheme, assignment.scheme
         if stored is not None:
             parts = _stored_parts(layer, dtype, parameters)
             read = _unpacked(parts, stored, dtype)
         else:
-            read = _cast(parameters[tensor.name], dtype)
+            read = _cast(parameters, tensor.name, dtype)
         if scheme is None:
             yield _plain(tensor, dtype, read)
         elif stored is not None and scheme.packs_like(stored):
@@ -110,8 +110,8 @@ def _packed(weight: Tensor, scheme: Scheme, dtype: str, parts: ReadParts) -> Str
     return Stripe(tuple(plans), math.prod(lead), columns, parts)
 
 
-def _cast(rows: Rows, dtype: str) -> Read:
-    return lambda start, stop: rows.read(start, stop).astype(getattr(mx, dtype))
+def _cast(parameters: Mapping[str, Rows], name: str, dtype: str) -> Read:
+    return lambda start, stop: parameters[name].read(start, stop).astype(getattr(mx, dtype))
 
 
 def _packing(read: Read, scheme: Scheme) -> ReadParts:
@@ -121,10 +121,10 @@ def _packing(read: Read, scheme: Scheme) -> ReadParts:
 def _stored_parts(layer: Layer, dtype: str, parameters: Mapping[str, Rows]) -> ReadParts:
     """The source's own codes, scales and biases; floating ones cast, as mlx_lm casts them."""
     names = [f"{layer.path}.{part}" for part in ("weight", "scales", "biases")]
-    held = [parameters[name] for name in names if name in parameters]
+    held = [name for name in names if name in parameters]
 
     def read(start: int, stop: int) -> tuple[mx.array, ...]:
-        parts = [rows.read(start, stop) for rows in held]
+        parts = [parameters[name].read(start, stop) for name in held]
         return tuple(
             part.astype(getattr(mx, dtype)) if mx.issubdtype(part.dtype, mx.floating) else part
             for part in parts

@@ -105,7 +105,10 @@ def read_tensors(folder: Path) -> dict[str, tuple[Path, TensorInfo]]:
     for path in weight_files(folder):
         for name, info in read_header(path).items():
             if name in tensors:
-                raise ForgeError(f"tensor {name!r} is in {tensors[name][0].name} and {path.name}")
+                raise ForgeError(
+                    f"tensor {name!r} is in {tensors[name][0]} and in {path.name}",
+                    "remove the file that does not belong to the model",
+                )
             tensors[name] = (path, info)
     index = folder / "model.safetensors.index.json"
     if index.is_file():

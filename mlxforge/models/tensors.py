@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,9 @@ from mlxforge.models.source import read_tensors, weight_files
 from mlxforge.models.streaming.expression import Expression
 from mlxforge.models.streaming.files import StoredTensors
 from mlxforge.models.streaming.rows import Rows
+
+KEPT = 4  # parameters that only the loader can compute
+RECENT = 16  # expressions that were parsed
 
 if TYPE_CHECKING:
     from mlxforge.models.streaming.trace import Traced
@@ -39,17 +44,37 @@ def trace_folder(folder: Path) -> Traced:
 
 
 @contextmanager
-def rows_of(folder: Path, parameters: Mapping[str, Expression]) -> Iterator[dict[str, Rows]]:
+def rows_of(folder: Path, parameters: Mapping[str, Expression]) -> Iterator[Mapping[str, Rows]]:
     """The parameters whose expressions are known already; files are open until the end."""
     stored = StoredTensors(read_tensors(folder))
-    loader = _Loader(folder)
     try:
-        yield {
-            name: Rows(name, expression, stored, loader.parameter)
-            for name, expression in parameters.items()
-        }
+        yield _ByName(parameters, stored, _Loader(folder))
     finally:
         stored.close()
+
+
+class _ByName(Mapping[str, Rows]):
+    """Rows that are made when they are asked for: a large model has very many."""
+
+    def __init__(
+        self, parameters: Mapping[str, Expression], stored: StoredTensors, loader: _Loader
+    ) -> None:
+        self._parameters = parameters
+        self._rows = lru_cache(maxsize=RECENT)(
+            lambda name: Rows(name, parameters[name], stored, loader.parameter)
+        )
+
+    def __getitem__(self, name: str) -> Rows:
+        return self._rows(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parameters
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
+
+    def __len__(self) -> int:
+        return len(self._parameters)
 
 
 def open_tensors(folder: Path) -> dict[str, Rows]:
@@ -63,22 +88,30 @@ def open_tensors(folder: Path) -> dict[str, Rows]:
 
 
 class _Loader:
-    """Parameters as mlx_lm loads them, the last one kept: chunks of one follow each other."""
+    """Parameters as mlx_lm loads them, each evaluated once; the last few are kept, because pieces
+    of a weight, its scales and its biases are asked for in turn."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._guard = threading.Lock()
-        self._last: tuple[str, mx.array] | None = None
+        self._lazy: dict[str, mx.array] = {}
+        self._last: OrderedDict[str, mx.array] = OrderedDict()
 
     def parameter(self, name: str) -> mx.array:
+        with self._guard:
+            if name not in self._last:
+                if name not in self._lazy:
+                    self._lazy = self._load()
+                array = self._lazy.pop(name)
+                mx.eval(array)
+                self._last[name] = array
+                while len(self._last) > KEPT:
+                    self._last.popitem(last=False)
+            return self._last[name]
+
+    def _load(self) -> dict[str, mx.array]:
         from mlx.utils import tree_flatten
         from mlx_lm.utils import load_model
 
-        with self._guard:
-            if self._last is None or self._last[0] != name:
-                self._last = None
-                model, _ = load_model(self._folder, lazy=True)
-                array = dict(tree_flatten(model.parameters()))[name]
-                mx.eval(array)
-                self._last = (name, array)
-            return self._last[1]
+        model, _ = load_model(self._folder, lazy=True)
+        return dict(tree_flatten(model.parameters()))

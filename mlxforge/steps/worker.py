@@ -70,6 +70,10 @@ def main() -> int:
         failure = disk_error(error)
         reports.send({"error": failure.message, "hint": failure.hint})
         return 1
+    except SystemExit as error:
+        _log_trace()
+        reports.send({"error": f"a library ended the step: {error}", "hint": None, "crash": True})
+        return 1
     except MemoryError:
         _log_trace()
         reports.send({"error": "memory ran out", "hint": None})

@@ -114,6 +114,14 @@ CASES: list[tuple[Callable[[Path], Any], str]] = [
         "do not make a llama model: unsupported compressed-tensors format 'int-8'",
     ),
     (
+        lambda folder: shutil.copy(folder / "model.safetensors", folder / "model-2.safetensors"),
+        "is in {folder}/model-2.safetensors and in model.safetensors",
+    ),
+    (
+        lambda folder: edit_config(folder, model_type="olmo"),
+        "mlx_lm's model type 'olmo' needs a package that is not installed",
+    ),
+    (
         reorder_groups,
         "Found model.layers.0.mlp.up_proj.g_idx in weights",
     ),

@@ -157,6 +157,16 @@ def test_a_group_size_that_does_not_divide_is_refused_at_the_rule() -> None:
     )
 
 
+def test_where_nothing_divides_in_any_block_one_rule_for_all_of_them_is_named() -> None:
+    odd = tuple(layer(f"model.layers.{n}.altup", "other", columns=4) for n in range(2))
+    wanted = Quantize("rtn", 4, 32, "affine", "minmax", None, "none")
+    with pytest.raises(ForgeError) as caught:
+        assign(LayerTable("odd", None, odd), wanted)
+    assert str(caught.value).endswith(
+        "\n  add a rule `layers: 'model.layers.*.altup'` with `quantize: false`"
+    )
+
+
 def test_a_default_group_size_that_does_not_divide_is_refused_at_the_section() -> None:
     assert refusal(group_size=128).startswith("recipes/r.yaml:9:3: group_size 128 does not divide")
 

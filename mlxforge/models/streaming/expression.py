@@ -11,6 +11,7 @@ rest (see ``rows``). In JSON::
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +60,11 @@ class Whole:
 Expression = Stored | Constant | Computed | Whole
 
 
-def to_json(expression: Expression) -> dict[str, Any]:
+def to_json(
+    expression: Expression, constants: dict[int, tuple[int, Constant]] | None
+) -> dict[str, Any]:
+    """``constants`` collects those that are met, by identity, with their numbers in the order of
+    their appearance; they are referred to by number. None writes them out."""
     common = {"shape": list(expression.shape), "dtype": expression.dtype}
     match expression:
         case Stored(name):
@@ -67,18 +72,25 @@ def to_json(expression: Expression) -> dict[str, Any]:
         case Whole(name):
             return {"whole": name, **common}
         case Constant(values):
-            return {"constant": values, **common}
+            if constants is None:
+                return {"constant": values, **common}
+            number, _ = constants.setdefault(id(expression), (len(constants), expression))
+            return {"number": number}
         case Computed():
             return {
                 "operation": expression.operation,
                 "arguments": _listed(expression.arguments),
-                "inputs": [to_json(entry) for entry in expression.inputs],
+                "inputs": [to_json(entry, constants) for entry in expression.inputs],
                 "output": expression.output,
                 **common,
             }
 
 
-def from_json(raw: dict[str, Any]) -> Expression:
+def from_json(raw: dict[str, Any], constants: Sequence[Expression]) -> Expression:
+    """``constants`` by their numbers."""
+    if "number" in raw:
+        found: Expression = constants[raw["number"]]
+        return found
     shape, dtype = tuple(raw["shape"]), raw["dtype"]
     if "stored" in raw:
         return Stored(raw["stored"], shape, dtype)
@@ -86,7 +98,7 @@ def from_json(raw: dict[str, Any]) -> Expression:
         return Whole(raw["whole"], shape, dtype)
     if "constant" in raw:
         return Constant(raw["constant"], shape, dtype)
-    inputs = tuple(from_json(entry) for entry in raw["inputs"])
+    inputs = tuple(from_json(entry, constants) for entry in raw["inputs"])
     arguments = _tupled(raw["arguments"])
     return Computed(raw["operation"], arguments, inputs, shape, dtype, raw["output"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import resource
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from mlxforge.models.streaming.boxes import Box, cover, offset, shape_of, within
 
 __all__ = ["StoredTensors"]
 
-SHORTEST_RUN = 512  # bytes: shorter runs are read together with what lies between them
+SHORT_RUN = 512  # bytes: shorter runs are read with what lies between them, if that is not
+MOST_BETWEEN = 8  # times what is wanted
+OTHER_FILES = 128  # that may be open beside them
 UNSIGNED: Mapping[int, Any] = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
@@ -29,7 +32,9 @@ class StoredTensors:
 
     def __init__(self, tensors: Mapping[str, tuple[Path, TensorInfo]]) -> None:
         self._tensors = tensors
-        self._open = {path: _opened(path) for path in {path for path, _ in tensors.values()}}
+        paths = {path for path, _ in tensors.values()}
+        _allow_open_files(len(paths))
+        self._open = {path: _opened(path) for path in paths}
 
     def close(self) -> None:
         while self._open:
@@ -46,7 +51,10 @@ class StoredTensors:
         if around == box:
             return self._box(path, info, box, size)
         wide = next(axis for axis, (start, stop) in enumerate(box) if stop - start > 1)
-        if math.prod(shape_of(box[wide + 1 :])) * size < SHORTEST_RUN:
+        run = math.prod(shape_of(box[wide + 1 :])) * size
+        if run < SHORT_RUN and math.prod(shape_of(around)) <= MOST_BETWEEN * math.prod(
+            shape_of(box)
+        ):
             return np.ascontiguousarray(self._box(path, info, around, size)[within(around, box)])
         rows = ((*box[:wide], (row, row + 1), *box[wide + 1 :]) for row in range(*box[wide]))
         return np.concatenate([self._gather(path, info, row) for row in rows], axis=wide)
@@ -73,6 +81,15 @@ class StoredTensors:
                     "get the file again, then build again",
                 )
             done += count
+
+
+def _allow_open_files(count: int) -> None:
+    """Some systems start programs with a limit of 256."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = count + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def _opened(path: Path) -> int:

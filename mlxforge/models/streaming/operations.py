@@ -37,6 +37,8 @@ def read_range(expression: Expression, start: int, stop: int, read: Read) -> mx.
     pieces = [
         read(expression, box).reshape(-1) for box in boxes_of_range(expression.shape, start, stop)
     ]
+    if not pieces:
+        return mx.zeros((0,), dtype=getattr(mx, expression.dtype))
     return pieces[0] if len(pieces) == 1 else mx.concatenate(pieces)
 
 

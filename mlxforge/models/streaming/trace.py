@@ -8,6 +8,7 @@ that uses what cannot be told, or cannot be computed by rows, is ``Whole``.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 from mlx.utils import tree_flatten
 
 from mlxforge.models.streaming.expression import Computed, Constant, Expression, Stored, Whole
@@ -36,7 +38,9 @@ class Traced:
 
 
 def dtype_name(dtype: mx.Dtype) -> str:
-    return str(dtype).removeprefix("mlx.core.")
+    """The attribute of ``mlx.core`` that the dtype is."""
+    name = str(dtype).removeprefix("mlx.core.")
+    return "bool_" if name == "bool" else name
 
 
 def trace_loading(
@@ -67,7 +71,9 @@ def trace_loading(
         model, config = loaded[-1]
         parameters = dict(zip(names, graph.outputs(), strict=True))
     except Exception:
-        # something in there cannot be exported; if the loader itself failed, it fails again here
+        # Something in there cannot be exported, which the log tells; if the loader itself failed,
+        # it fails again here.
+        traceback.print_exc()
         model, config = load()
         parameters = {name: None for name, _ in tree_flatten(model.parameters())}
     expressions = {}
@@ -83,6 +89,7 @@ class _Graph:
     def __init__(self, inputs: list[Expression]) -> None:
         self._inputs = inputs
         self._values: dict[str, Expression | None] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], Constant] = {}
         self._outputs: list[str] = []
 
     def take(self, told: Mapping[str, Any]) -> None:
@@ -94,12 +101,22 @@ class _Graph:
                 self._outputs = [name for name, *_ in told["outputs"]]
             case "constants":
                 for name, array in told["constants"]:
-                    self._values[name] = _constant(array)
+                    self._values[name] = self._constant(array)
             case "primitive":
                 self._primitive(told)
 
     def outputs(self) -> list[Expression | None]:
         return [self._values[name] for name in self._outputs]
+
+    def _constant(self, array: mx.array) -> Constant | None:
+        """Equal ones are one: a thousand float8 weights share a table."""
+        if array.size > MOST_CONSTANTS:
+            return None
+        raw = np.array(mx.contiguous(array).reshape(-1).view(mx.uint8)).tobytes()
+        key = (dtype_name(array.dtype), array.shape, raw)
+        if key not in self._constants:
+            self._constants[key] = Constant(array.tolist(), array.shape, key[0])
+        return self._constants[key]
 
     def _primitive(self, told: Mapping[str, Any]) -> None:
         inputs = [self._values[name] for name, *_ in told["inputs"]]
@@ -111,12 +128,6 @@ class _Graph:
                 told["name"], arguments, tuple(known), tuple(shape), dtype_name(dtype), number
             )
             self._values[name] = found if usable else None
-
-
-def _constant(array: mx.array) -> Constant | None:
-    if array.size > MOST_CONSTANTS:
-        return None
-    return Constant(array.tolist(), array.shape, dtype_name(array.dtype))
 
 
 def _plain(argument: Any) -> Any:
