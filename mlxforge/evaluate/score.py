@@ -18,9 +18,9 @@ import numpy as np
 
 from mlxforge.errors import ForgeError
 from mlxforge.evaluate.tally import Tally
-from mlxforge.models.leaves.supply import threads
-from mlxforge.models.scoring import attention
+from mlxforge.models.scoring import attention, check_tokens
 from mlxforge.models.split import Head, Split, cut_head, split_model
+from mlxforge.models.stream import cores
 from mlxforge.progress import Progress
 
 __all__ = ["Scores", "Source", "score_model", "score_source"]
@@ -28,6 +28,9 @@ __all__ = ["Scores", "Source", "score_model", "score_source"]
 WAVE_TOKENS = 2048
 LOGIT_BYTES = 32 << 20  # of one piece of logits in float32
 PROBE = 16  # tokens
+
+SOURCE_HINT = "its weights or activations overflow, or the text is not for this model"
+MODEL_HINT = "its weights or activations overflow: try `dtype: bfloat16` or more bits"
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,11 @@ def score_source(
 
     The second value says whether the states are whole logits (see mlxforge.models.split).
     """
+    check_tokens(model, windows)
     count, length = windows.shape
     losses = np.empty((count, length - 1), dtype=np.float32)
     stored: np.memmap | None = None
-    with attention(), ThreadPoolExecutor(threads()) as pool:
+    with attention(), ThreadPoolExecutor(cores()) as pool:
         split = split_model(model, mx.array(windows[:1, :PROBE]))
         for rows in _waves(split, count, length):
             states = _states(split, windows[rows, :-1])
@@ -74,7 +78,7 @@ def score_source(
             tally = Tally(windows[rows, 1:].reshape(-1))
             _add(tally, pool, split.head, _flat(states))
             losses[rows] = tally.losses.reshape(-1, length - 1)
-            _check_finite(losses[rows], rows.start)
+            _check_finite("source gives no finite loss", losses[rows], rows.start, SOURCE_HINT)
             progress(rows.stop * (length - 1), losses.size, "tokens")
     return losses, split.whole
 
@@ -83,10 +87,11 @@ def score_model(
     model: nn.Module, windows: np.ndarray, progress: Progress, source: Source | None = None
 ) -> Scores:
     """Score ``model`` on ``windows``, and compare it with ``source`` where one is given."""
+    check_tokens(model, windows)
     count, length = windows.shape
     losses = np.empty((count, length - 1), dtype=np.float32)
     divergence, agrees = np.empty_like(losses), np.empty(losses.shape, dtype=bool)
-    with attention(), ThreadPoolExecutor(threads()) as pool:
+    with attention(), ThreadPoolExecutor(cores()) as pool:
         split = split_model(model, mx.array(windows[:1, :PROBE]))
         reference = None
         if source is not None:
@@ -103,7 +108,10 @@ def score_model(
                 divergence[rows] = tally.divergence.reshape(-1, length - 1)
                 agrees[rows] = tally.agrees.reshape(-1, length - 1)
             losses[rows] = tally.losses.reshape(-1, length - 1)
-            _check_finite(losses[rows], rows.start)
+            _check_finite("model gives no finite loss", losses[rows], rows.start, MODEL_HINT)
+            if source is not None:
+                what = "model's divergence from the source is not finite"
+                _check_finite(what, divergence[rows], rows.start, MODEL_HINT)
             progress(rows.stop * (length - 1), losses.size, "tokens")
     return Scores(losses) if source is None else Scores(losses, divergence, agrees)
 
@@ -171,10 +179,7 @@ def _pieces(tokens: int, head: Head, reference: Head | None) -> Iterator[tuple[s
             yield slice(first, min(first + rows, tokens)), start, stop
 
 
-def _check_finite(losses: np.ndarray, first: int) -> None:
-    bad = np.flatnonzero(~np.isfinite(losses).all(axis=1))
+def _check_finite(what: str, figures: np.ndarray, first: int, hint: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(figures).all(axis=1))
     if bad.size:
-        raise ForgeError(
-            f"the model gives no finite loss on window {first + int(bad[0])}",
-            "its weights or activations overflow: try `dtype: bfloat16` or more bits",
-        )
+        raise ForgeError(f"the {what} on window {first + int(bad[0])}", hint)

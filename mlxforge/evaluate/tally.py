@@ -8,7 +8,7 @@ With source logits a and model logits b, and p = softmax(a), in nats:
 Each is a sum over the vocabulary weighted by exp(logit - maximum). The maximum of what has been
 seen goes along, and sums are scaled down when it rises (Milakov and Gimelshein, "Online
 normalizer calculation for softmax", 2018). Within a piece numbers are float32, across pieces
-float64.
+float64. A logit of -inf, as models mask what they never say, has the weight 0.
 """
 
 from __future__ import annotations
@@ -37,21 +37,28 @@ class _Sum:
     ) -> None:
         place = logits.argmax(axis=1)
         highest = np.take_along_axis(logits, place[:, None], axis=1)
-        weights = np.exp(logits - highest)
+        weights = np.exp(logits - _base(highest))
         peak = highest[:, 0].astype(np.float64)
         before = self.maximum[rows]
         now = np.maximum(before, peak)
-        old, new = np.exp(before - now), np.exp(peak - now)
+        old, new = np.exp(before - _base(now)), np.exp(peak - _base(now))
         self.best[rows] = np.where(peak > before, start + place, self.best[rows])
         self.total[rows] = self.total[rows] * old + weights.sum(axis=1) * new
         if difference is not None:
             found = np.einsum("tv,tv->t", weights, difference)
+            if not np.isfinite(found).all():  # tokens of no weight contribute nothing
+                found = np.einsum("tv,tv->t", weights, np.where(weights == 0, 0, difference))
             self.weighted[rows] = self.weighted[rows] * old + found * new
         self.maximum[rows] = now
 
     @property
     def log(self) -> np.ndarray:
         return self.maximum + np.log(self.total)
+
+
+def _base(maximum: np.ndarray) -> np.ndarray:
+    """What exponents are counted from: the maximum, or 0 where all logits are masked by -inf."""
+    return np.where(maximum == -np.inf, maximum.dtype.type(0), maximum)
 
 
 class Tally:
@@ -79,7 +86,9 @@ class Tally:
             mine = model[rows]
             self._model.add(here, mine, start)
             if source is not None:
-                self._source.add(here, source[rows], start, source[rows] - mine)
+                with np.errstate(invalid="ignore"):  # masked by both
+                    difference = source[rows] - mine
+                self._source.add(here, source[rows], start, difference)
             place = self._targets[here] - start
             inside = np.flatnonzero((place >= 0) & (place < mine.shape[1]))
             self._picked[here.start + inside] = mine[inside, place[inside]]

@@ -15,7 +15,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlxforge.models.leaves.supply import threads
+from mlxforge.models.stream import cores
 
 __all__ = ["blocked_attention"]
 
@@ -28,7 +28,7 @@ LEAST = np.finfo(np.float32).min
 def blocked_attention() -> Iterator[None]:
     """``mx.fast.scaled_dot_product_attention`` in blocks, wherever the model calls it."""
     original = mx.fast.scaled_dot_product_attention
-    with ThreadPoolExecutor(threads(), "attention") as pool:
+    with ThreadPoolExecutor(cores(), "attention") as pool:
 
         def attention(
             q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: Any = None, **rest: Any
@@ -57,7 +57,8 @@ def _attention(
     mx.eval(q, k, v)
     allowed = None
     if isinstance(mask, mx.array):
-        mask = np.array(mask)
+        # numpy has no bfloat16
+        mask = np.array(mask if mask.dtype == mx.bool_ else mask.astype(mx.float32))
         allowed = np.broadcast_to(mask, (batch, heads, length, reach))
         allowed = allowed.reshape(*q.shape[:-1], reach)
     step = max(1, SCORE_BYTES // (4 * heads // groups * reach))
@@ -103,5 +104,5 @@ def _softmax(pool: ThreadPoolExecutor, scores: np.ndarray) -> None:
         np.exp(rows, out=rows)
         rows /= rows.sum(axis=-1, keepdims=True)
 
-    for _ in pool.map(run, np.array_split(scores, threads())):
+    for _ in pool.map(run, np.array_split(scores, cores())):
         pass

@@ -8,18 +8,30 @@ from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
 from mlxforge.errors import ForgeError
 from mlxforge.models.attention import blocked_attention
 from mlxforge.models.blas import REFERENCE, serving
+from mlxforge.models.leaves.held import Holder
 from mlxforge.models.leaves.model import decoded_bytes, hold_model, supply_of
 from mlxforge.models.leaves.supply import Supply
+from mlxforge.models.memory import available_bytes
 from mlxforge.models.source import read_config
+from mlxforge.models.split import find_body
 from mlxforge.models.tensors import open_tensors
 
-__all__ = ["arithmetic", "attention", "check_length", "keep_weights", "load_for_scoring"]
+__all__ = [
+    "arithmetic",
+    "attention",
+    "check_length",
+    "check_tokens",
+    "keep_weights",
+    "load_for_scoring",
+]
 
 KEPT_BYTES = 576 << 20  # a model that takes more in float32 is streamed
+MOST_KEPT_BYTES = 16 << 30  # however much memory there is
 CACHE_BYTES = 64 << 20  # of freed memory that MLX may hold on to
 
 
@@ -41,10 +53,10 @@ def load_for_scoring(folder: Path, *, keep: bool = True) -> nn.Module:
 
 
 def keep_weights(model: nn.Module) -> None:
-    """Before many short runs: keep as many weights in memory as half of the machine's holds."""
+    """Before many short runs: keep as many weights as half of the memory left now holds."""
     supply = supply_of(model)
     if supply is not None and _on_cpu():
-        supply.grow(_memory() // 2)
+        supply.grow(min(available_bytes() // 2, MOST_KEPT_BYTES))
 
 
 def attention() -> AbstractContextManager[None]:
@@ -66,6 +78,18 @@ def check_length(folder: Path, sequence_length: int) -> None:
                 )
 
 
+def check_tokens(model: nn.Module, windows: np.ndarray) -> None:
+    """ForgeError where ``windows`` hold tokens that the model has no embedding for: nothing in
+    MLX checks that, and what lies behind the embeddings in memory would be scored."""
+    rows = _embedding_rows(model)
+    beyond = int(windows.max(initial=0))
+    if rows is not None and beyond >= rows:
+        raise ForgeError(
+            f"token {beyond} is beyond the model's vocabulary of {rows}",
+            "is this the model's tokenizer?",
+        )
+
+
 def arithmetic() -> str:
     """How the numbers were computed, in words, for the record."""
     if not _on_cpu():
@@ -73,12 +97,21 @@ def arithmetic() -> str:
     return f"CPU, float32, {serving() or REFERENCE}"
 
 
-def _memory() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def _embedding_rows(model: nn.Module) -> int | None:
+    """Rows of the body's largest embedding (the others are of positions), where it has any."""
+    body = find_body(model)
+    kinds = (nn.Embedding, nn.QuantizedEmbedding)
+    found = [module for module in (body or {}).values() if isinstance(module, kinds)]
+    rows = (
+        module._held.rows if isinstance(module, Holder) else module.weight.shape[0]
+        for module in found
+    )
+    return max(rows, default=None)
 
 
 def _gpu_budget() -> int:
-    limit = mx.device_info().get("max_recommended_working_set_size") or _memory()
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = mx.device_info().get("max_recommended_working_set_size") or memory
     return int(limit) * 7 // 10
 
 

@@ -23,7 +23,7 @@ class Baseline(Step):
     sequence_length: int
 
     kind = "baseline"
-    version = 2
+    version = 3
     tools = ("mlx", "mlx-lm", "transformers", "tokenizers")
     backend = True
     blas = True

@@ -28,7 +28,7 @@ class Evaluate(Step):
     max_tokens: int
 
     kind = "evaluate"
-    version = 2
+    version = 3
     tools = ("mlx", "mlx-lm", "transformers", "tokenizers")
     backend = True
     blas = True

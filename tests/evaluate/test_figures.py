@@ -61,6 +61,33 @@ def test_a_model_does_not_diverge_from_itself() -> None:
     assert tally.divergence.max() == 0 and tally.agrees.all()
 
 
+@pytest.mark.parametrize("width", [1, 4, 8])
+def test_tokens_that_both_mask_contribute_nothing(width: int) -> None:
+    """Also where a piece holds no others, first or last."""
+    random = np.random.default_rng(0)
+    model, source = random.normal(size=(2, 5, 4)).astype(np.float32) * 3
+    hidden = np.full((5, 2), -np.inf, dtype=np.float32)
+    targets = np.array([2, 3, 4, 5, 2], dtype=np.int32)
+    tally, plain = Tally(targets), Tally(targets - 2)
+    plain.add(slice(0, 5), 0, model, source)
+    model, source = (np.concatenate([hidden, each, hidden], axis=1) for each in (model, source))
+    for start in range(0, 8, width):
+        columns = slice(start, start + width)
+        tally.add(slice(0, 5), start, model[:, columns], source[:, columns])
+    assert np.allclose(tally.losses, plain.losses, atol=1e-6)
+    assert np.allclose(tally.divergence, plain.divergence, atol=1e-6)
+    assert np.array_equal(tally.agrees, plain.agrees)
+
+
+def test_a_token_that_one_of_them_masks() -> None:
+    source = np.zeros((1, 3), dtype=np.float32)
+    model = np.array([[0, 0, -np.inf]], dtype=np.float32)
+    for mine, theirs, divergence in ((model, source, np.inf), (source, model, np.log(3 / 2))):
+        tally = Tally(np.zeros(1, dtype=np.int32))
+        tally.add(slice(0, 1), 0, mine, theirs)
+        assert np.isclose(tally.divergence[0], divergence)
+
+
 def test_of_equal_logits_the_lowest_token_ranks_first() -> None:
     source = np.zeros((1, 6), dtype=np.float32)
     model = np.array([[0, 0, 1, 0, 1, 0]], dtype=np.float32)

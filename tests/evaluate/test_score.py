@@ -12,6 +12,7 @@ import pytest
 from mlx_lm.perplexity import eval_ppl
 from mlx_lm.utils import load_model, quantize_model, save
 
+from mlxforge.errors import ForgeError
 from mlxforge.evaluate import score
 from mlxforge.evaluate.perplexity import perplexity
 from mlxforge.evaluate.score import Source, score_model, score_source
@@ -22,7 +23,7 @@ from mlxforge.models.leaves.supply import Supply
 from mlxforge.models.load import load_tokenizer, to_float32
 from mlxforge.models.scoring import load_for_scoring
 from mlxforge.models.tensors import open_tensors
-from tests.models.heads import make_gemma2, make_seed_oss
+from tests.models.heads import NEVER_SAID, Wrapped, make_gemma2, make_gemma3, make_seed_oss, masking
 from tests.tiny import make_phimoe, make_qwen3_moe
 
 WINDOWS = np.random.default_rng(0).integers(0, 500, size=(3, 40)).astype(np.int32)
@@ -30,6 +31,7 @@ MODELS = {
     "qwen3_moe": make_qwen3_moe,
     "phimoe": make_phimoe,
     "gemma2": make_gemma2,
+    "gemma3": make_gemma3,
     "seed_oss": make_seed_oss,
 }
 
@@ -130,7 +132,7 @@ def test_the_source_against_itself_diverges_nowhere_and_scores_as_mlx_lm_does(
     assert np.isclose(ours.standard_error, error, rtol=1e-4)
 
 
-@pytest.mark.parametrize("how", ["head_in_one", "not_at_all", "one_window_at_a_time"])
+@pytest.mark.parametrize("how", ["in_place", "head_in_one", "not_at_all", "one_window_at_a_time"])
 def test_a_model_that_cannot_be_cut_or_batched_scores_the_same(
     tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
@@ -143,6 +145,8 @@ def test_a_model_that_cannot_be_cut_or_batched_scores_the_same(
             states = self.model(tokens)
             if how == "not_at_all":  # the head looks at the tokens again
                 states = states + self.model.embed_tokens(tokens)
+            if how == "in_place":
+                states *= 2
             logits = self.lm_head(states)
             if how == "head_in_one":  # the maximum is over the whole vocabulary
                 logits = logits * 2 / logits.max(axis=-1, keepdims=True)
@@ -162,11 +166,98 @@ def test_a_model_that_cannot_be_cut_or_batched_scores_the_same(
     assert np.allclose(found.losses, expected, atol=1e-5)
 
 
+@pytest.mark.usefixtures("everything_is_cut")
+def test_a_model_whose_body_is_a_property_is_cut_where_its_layers_are(
+    tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    plain, model = streamed(tiny(tied=True)), Wrapped(streamed(tiny(tied=True)))
+    expected, _ = score_source(plain, WINDOWS, tmp_path / "plain.npy", quiet)
+    losses, whole = score_source(model, WINDOWS, tmp_path / "states.npy", quiet)
+    assert not whole and np.array_equal(losses, expected)
+    assert (tmp_path / "states.npy").read_bytes() == (tmp_path / "plain.npy").read_bytes()
+    states = np.load(tmp_path / "states.npy", mmap_mode="r")
+    few = mx.array(states[0, :16])
+    assert split.cut_head(model, whole, few).step == split.cut_head(plain, whole, few).step > 0
+    found = score_model(model, WINDOWS, quiet, Source(model, whole, states))
+    assert found.divergence is not None and found.divergence.max() < 1e-9
+
+
+@pytest.mark.usefixtures("everything_is_cut")
+def test_a_head_that_indexes_its_vocabulary_only_ever_sees_all_of_it(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a part of it, MLX would write outside of the logits."""
+    model = masking(streamed(tiny(tied=False)))
+    windows = np.where(np.isin(WINDOWS, NEVER_SAID), 1, WINDOWS)
+    logits = np.array(model(mx.array(windows[:, :-1]))).astype(np.float64)
+    assert np.isneginf(logits[..., list(NEVER_SAID)]).all()
+    expected = -np.take_along_axis(log_softmax(logits), windows[:, 1:, None], -1)[..., 0]
+
+    def part(*_: object) -> None:
+        pytest.fail("a part of the head was run")
+
+    monkeypatch.setattr(split, "window", part)
+    losses, whole = score_source(model, windows, tmp_path / "states.npy", quiet)
+    assert not whole and np.allclose(losses, expected, atol=1e-5)
+    states = np.load(tmp_path / "states.npy", mmap_mode="r")
+    found = score_model(model, windows, quiet, Source(model, whole, states))
+    assert np.allclose(found.losses, expected, atol=1e-5)
+    assert found.divergence is not None and found.divergence.max() < 1e-9
+
+
+def test_a_token_that_only_the_model_masks_is_an_infinite_divergence(
+    tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    source, model = load_for_scoring(tiny(tied=True)), masking(load_for_scoring(tiny(tied=True)))
+    windows = np.where(np.isin(WINDOWS, NEVER_SAID), 1, WINDOWS)
+    _, whole = score_source(source, windows, tmp_path / "states.npy", quiet)
+    states = np.load(tmp_path / "states.npy", mmap_mode="r")
+    with pytest.raises(ForgeError, match="divergence from the source is not finite on window 0"):
+        score_model(model, windows, quiet, Source(source, whole, states))
+
+
+@pytest.mark.parametrize("resident", [600, 1 << 30])
+def test_tokens_that_the_model_does_not_know_are_refused(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resident: int
+) -> None:
+    monkeypatch.setattr(leaves, "RESIDENT", resident)
+    model = streamed(tiny(tied=True))
+    rows = model(mx.array(WINDOWS[:1])).shape[-1]
+    windows = WINDOWS.copy()
+    windows[0, 0] = rows - 1
+    score_model(model, windows, quiet)
+    windows[-1, -2] = rows
+    with pytest.raises(ForgeError, match=f"token {rows} is beyond .* vocabulary of {rows}"):
+        score_source(model, windows, tmp_path / "states.npy", quiet)
+    with pytest.raises(ForgeError, match=f"token {rows} is beyond") as raised:
+        score_model(Wrapped(model), windows, quiet)
+    assert raised.value.hint == "is this the model's tokenizer?"
+
+
 def test_logits_that_are_not_finite_are_refused(tiny: Callable[..., Path], tmp_path: Path) -> None:
     model = load_for_scoring(tiny(tied=False))
     model.model.norm.weight = model.model.norm.weight * float("inf")
-    with pytest.raises(score.ForgeError, match="no finite loss on window 0"):
+    with pytest.raises(ForgeError, match="the model gives no finite loss on window 0") as raised:
         score_model(model, WINDOWS, quiet)
+    assert "more bits" in str(raised.value.hint)
+    with pytest.raises(ForgeError, match="the source gives no finite loss on window 0") as raised:
+        score_source(model, WINDOWS, tmp_path / "states.npy", quiet)
+    assert "bits" not in str(raised.value.hint)
+
+
+def test_logits_that_hardly_differ_are_still_compared(
+    tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    """What is equal depends on how far the logits themselves lie apart."""
+    model = load_for_scoring(tiny(tied=False))
+
+    class Faint(type(model)):  # type: ignore[misc]
+        def __call__(self, tokens: mx.array, cache: None = None) -> mx.array:
+            states = self.model(tokens) + self.model.embed_tokens(tokens)
+            return self.lm_head(states) * 1e-5
+
+    model.__class__ = Faint
+    assert split.split_model(model, mx.array(WINDOWS[:1, :16])).whole
 
 
 def test_float32_holds_what_is_stored_exactly(tiny: Callable[..., Path]) -> None:

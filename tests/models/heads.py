@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import mlx.core as mx
+import mlx.nn as nn
 
 from tests.tiny import DEMO_MODEL, save
 
 HIDDEN, INNER, LAYERS = 128, 256, 2
+NEVER_SAID = (7, 300, 499)  # tokens that ``Masking`` gives no probability
 
 
 def make_gemma2(root: Path) -> Path:
@@ -31,7 +33,45 @@ def make_seed_oss(root: Path) -> Path:
     return _make(root / "seed_oss", config, ())
 
 
-def _make(folder: Path, config: dict[str, object], extra: tuple[str, ...]) -> Path:
+def make_gemma3(root: Path) -> Path:
+    """A text model inside of one that also took images: all of it under ``language_model``."""
+    extra = ("pre_feedforward_layernorm", "post_feedforward_layernorm",
+             "self_attn.q_norm", "self_attn.k_norm")  # fmt: skip
+    config = {"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3"}
+    return _make(root / "gemma3", config, extra, inside="language_model.")
+
+
+class Wrapped(nn.Module):  # type: ignore[misc]
+    """Around a model with layers: its ``model`` is that model's own, a property."""
+
+    def __init__(self, language_model: nn.Module) -> None:
+        super().__init__()
+        self.language_model = language_model
+
+    def __call__(self, tokens: mx.array, cache: None = None) -> mx.array:
+        return self.language_model(tokens, cache)
+
+    @property
+    def model(self) -> nn.Module:
+        return self.language_model.model
+
+
+def masking(model: nn.Module) -> nn.Module:
+    """``model`` with a head that looks ``NEVER_SAID`` up in its vocabulary, in place."""
+
+    class Masking(type(model)):  # type: ignore[misc]
+        def __call__(self, tokens: mx.array, cache: None = None) -> mx.array:
+            logits = super().__call__(tokens, cache)
+            logits[..., mx.array(NEVER_SAID)] = -float("inf")
+            return logits
+
+    model.__class__ = Masking
+    return model
+
+
+def _make(
+    folder: Path, config: dict[str, object], extra: tuple[str, ...], inside: str = ""
+) -> Path:
     if folder.exists():
         return folder
     vocabulary = json.loads((DEMO_MODEL / "config.json").read_text())["vocab_size"]
@@ -57,7 +97,8 @@ def _make(folder: Path, config: dict[str, object], extra: tuple[str, ...]) -> Pa
         ):
             weights[f"{prefix}{name}.weight"] = random(rows, columns)
         for name in ("input_layernorm", "post_attention_layernorm", *extra):
-            weights[f"{prefix}{name}.weight"] = 1 + random(HIDDEN)
+            width = HIDDEN // 4 if name.startswith("self_attn") else HIDDEN
+            weights[f"{prefix}{name}.weight"] = 1 + random(width)
     shared = {
         "hidden_size": HIDDEN,
         "intermediate_size": INNER,
@@ -70,5 +111,8 @@ def _make(folder: Path, config: dict[str, object], extra: tuple[str, ...]) -> Pa
         "tie_word_embeddings": True,
         "torch_dtype": "bfloat16",
     }
-    save(folder, shared | config, weights)
+    if inside:
+        text = {"model_type": "gemma3_text", "sliding_window_pattern": 2, "sliding_window": 16}
+        config = config | {"text_config": shared | text}
+    save(folder, shared | config, {f"{inside}{name}": value for name, value in weights.items()})
     return folder

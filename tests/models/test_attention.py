@@ -13,6 +13,7 @@ MASKS = {
     "causal": lambda length, reach: "causal",
     "boolean": lambda length, reach: mx.random.uniform(shape=(length, reach)) < 0.7,
     "added": lambda length, reach: mx.random.normal((2, 1, length, reach)),
+    "bfloat16": lambda length, reach: mx.random.normal((length, reach)).astype(mx.bfloat16),
 }
 
 

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from mlx_lm.utils import load_model
 
+from mlxforge.errors import ForgeError
 from mlxforge.evaluate.score import score_model
 from mlxforge.models.generate import generate
 from mlxforge.models.leaves import model as leaves
-from mlxforge.models.leaves.layers import HeldLinear
+from mlxforge.models.leaves.held import window
+from mlxforge.models.leaves.layers import HeldLinear, HeldSwitchLinear
 from mlxforge.models.leaves.model import decoded_bytes, hold_model, supply_of
 from mlxforge.models.leaves.supply import Supply
 from mlxforge.models.load import load_tokenizer, to_float32
@@ -76,6 +78,34 @@ def test_a_leaf_keeps_its_kind_and_gives_its_weight_when_asked(tiny: Callable[..
     assert mx.array_equal(layer.weight, expected) and mx.array_equal(layer["weight"], expected)
     with pytest.raises(AttributeError):
         _ = layer.scales
+
+
+def test_only_what_has_rows_of_its_own_can_be_cut(
+    tiny: Callable[..., Path], session_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaves, "RESIDENT", 100)
+    experts = held(make_qwen3_moe(session_folder), 0).model.layers[0].mlp.switch_mlp.up_proj
+    assert type(experts) is HeldSwitchLinear and experts._held.rows == experts._held.step == 0
+    with pytest.raises(AssertionError), window(experts, 0, 1):
+        pass
+    layer = held(tiny(tied=False), 0, as_stored=True).model.layers[0].mlp.up_proj
+    weight = mx.array(layer.weight)
+    assert layer._held.rows == len(weight)
+    with window(layer, 3, 9):
+        assert mx.array_equal(layer.weight, weight[3:9])
+    assert mx.array_equal(layer.weight, weight)
+
+
+def test_an_embedding_has_no_rows_beyond_its_last(
+    tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaves, "RESIDENT", 600)
+    embedding = held(tiny(tied=True), 0).model.embed_tokens
+    rows = len(embedding.weight)
+    assert embedding(mx.array([[0, rows - 1]])).shape == (1, 2, 128)
+    for token in (rows, -1):
+        with pytest.raises(ForgeError, match=f"token {token} is not one of the {rows} rows"):
+            embedding(mx.array([[0, token]]))
 
 
 @pytest.mark.parametrize("budget", [0, 400_000, 1 << 30])

@@ -14,6 +14,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx_lm.models.switch_layers import SwitchLinear
 
+from mlxforge.errors import ForgeError
 from mlxforge.models.leaves.held import Holder, used
 from mlxforge.models.leaves.matrix import Matrix
 from mlxforge.models.leaves.supply import Range, Supply
@@ -38,6 +39,13 @@ class HeldEmbedding(Holder, nn.Embedding):  # type: ignore[misc]
 
     def __call__(self, x: mx.array) -> mx.array:
         tokens, places = np.unique(np.array(x), return_inverse=True)
+        rows = self._matrix.rows
+        for token in (*tokens[:1], *tokens[-1:]):
+            if not 0 <= token < rows:
+                raise ForgeError(
+                    f"token {token} is not one of the {rows} rows of an embedding",
+                    "is this the model's tokenizer?",
+                )
         found = self._matrix.gather([int(token) for token in tokens])
         return found[mx.array(places.reshape(x.shape))]
 
@@ -87,6 +95,8 @@ class HeldSwitchLinear(Holder, SwitchLinear):  # type: ignore[misc]
 def _multiply(module: HeldLinear | HeldEmbedding, x: mx.array) -> mx.array:
     used(module)
     matrix, supply = module._matrix, module._held.supply
+    if module._held.stand_ins is not None:
+        return module._held.stand_ins["product"].reshape(*x.shape[:-1], matrix.rows)
     start, stop = module._held.window or (0, matrix.rows)
     ranges = supply.cut(matrix, start, stop)
     flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]).astype(mx.float32)

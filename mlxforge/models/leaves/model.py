@@ -103,7 +103,12 @@ def _hold_matrix(
         size += _size(bias)
     module.__class__ = kind
     module._matrix = matrix
-    module._held = Held(supply, load, matrix.shape[0], supply.part_rows(matrix), size)
+    shapes = {"weight": (matrix.shape, mx.float32)}
+    if "bias" in load and bias is not None:
+        shapes["bias"] = (bias.shape, mx.float32)
+    step = supply.part_rows(matrix)
+    alone = len(matrix.shape) == 2  # not stacked by experts
+    module._held = Held(supply, load, shapes, *((matrix.rows, step) if alone else (0, 0)), size)
 
 
 def _hold_parameters(
@@ -115,13 +120,15 @@ def _hold_parameters(
     for name in large:
         del module[name]
     module.__class__ = _reading(type(module))
-    module._held = Held(
-        supply,
-        {name: partial(_read, rows, supply, as_stored) for name, rows in large.items()},
-        own["weight"].shape[0] if "weight" in own else 0,
-        1,
-        sum(map(_size, large.values())),
-    )
+    load: dict[str, Load] = {
+        name: partial(_read, rows, supply, as_stored) for name, rows in large.items()
+    }
+    shapes = {name: (rows.shape, _dtype(rows, as_stored)) for name, rows in large.items()}
+    arrays = (value.shape for value in module.values() if isinstance(value, mx.array))
+    extents = {shape[:1] for shape in (*arrays, *(shape for shape, _ in shapes.values()))}
+    common = extents.pop() if len(extents) == 1 else ()
+    rows, step = (common[0], 1) if common else (0, 0)
+    module._held = Held(supply, load, shapes, rows, step, sum(map(_size, large.values())))
     module._names = tuple(rows.name for rows in large.values())
 
 
@@ -135,12 +142,18 @@ class _Reading(Holder):
     _names: tuple[str, ...]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if all(map(self._held.supply.keeps_whole, self._names)):
+        kept = all(map(self._held.supply.keeps_whole, self._names))
+        if kept or self._held.stand_ins is not None:
             return super().__call__(*args, **kwargs)
         mx.eval(args, kwargs)
         found = super().__call__(*args, **kwargs)
         mx.eval(found)
         return found
+
+
+def _dtype(rows: Rows, as_stored: bool) -> mx.Dtype:
+    found = getattr(mx, rows.dtype)
+    return mx.float32 if not as_stored and mx.issubdtype(found, mx.floating) else found
 
 
 def _size(rows: Rows) -> int:

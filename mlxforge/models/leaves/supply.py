@@ -7,7 +7,6 @@ spent, so that a model that fits is decoded once, and one that does not costs no
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,19 +15,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import mlx.core as mx
 
 from mlxforge.models.leaves.matrix import Matrix
+from mlxforge.models.stream import cores
 
-__all__ = ["PART_BYTES", "Range", "Supply", "threads"]
+__all__ = ["PART_BYTES", "Range", "Supply"]
 
 PART_BYTES = 8 << 20  # of one decoded part
+AHEAD = 4  # parts, at most, that are decoded before they are asked for
 
 Range = tuple[int, int]
 Key = tuple[str, int, int]
-
-
-def threads() -> int:
-    """How many threads are worth starting on this machine."""
-    given = getattr(os, "sched_getaffinity", None)
-    return min(len(given(0)) if given else os.cpu_count() or 1, 4)
 
 
 class Supply:
@@ -38,7 +33,7 @@ class Supply:
         self._left = budget
         self._part_bytes = part_bytes
         self._kept: dict[Key, mx.array] = {}
-        self._ahead = threads()
+        self._ahead = min(cores(), AHEAD)
         self._readers = ThreadPoolExecutor(self._ahead, "decode", _take_stream)
 
     def grow(self, budget: int) -> None:
