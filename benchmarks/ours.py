@@ -59,7 +59,7 @@ def _task(
             "out": str(out),
         }
         words = ("-P", "-m", "mlxforge.steps.worker")
-        return Command(words, line=json.dumps(job), environment=step_environment())
+        return Command(words, line=json.dumps(job), environment=step_environment(step))
 
     return Task(command, value)
 

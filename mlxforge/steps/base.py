@@ -24,6 +24,7 @@ class Step:
     version: ClassVar[int] = 1
     tools: ClassVar[tuple[str, ...]] = ()
     backend: ClassVar[bool] = False
+    large_pages: ClassVar[bool] = False  # whether speed is worth some memory
     blas: ClassVar[bool] = False  # whether an optimized BLAS is worth loading on a CPU
 
     def parameters(self) -> dict[str, Any]:

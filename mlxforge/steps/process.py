@@ -27,8 +27,10 @@ _running: set[subprocess.Popen[str]] = set()
 _guard = threading.Lock()
 
 
-def step_environment() -> dict[str, str]:
+def step_environment(step: Step) -> dict[str, str]:
     """The environment that a step's process is started with."""
+    if not step.large_pages:
+        return dict(os.environ)
     tunables = ":".join(filter(None, (HUGE_PAGES, os.environ.get("GLIBC_TUNABLES"))))
     return {**os.environ, "GLIBC_TUNABLES": tunables}
 
@@ -59,7 +61,7 @@ def run_in_process(
             text=True,
             encoding="utf-8",
             start_new_session=True,
-            env=step_environment(),
+            env=step_environment(step),
         )
     with _guard:
         _running.add(process)

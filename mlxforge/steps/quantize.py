@@ -33,6 +33,7 @@ class Quantize(Step):
     version = 2
     tools = ("mlx", "mlx-lm")
     backend = True
+    large_pages = True
 
     @classmethod
     def of(cls, wanted: Wanted) -> Quantize:
