@@ -27,18 +27,9 @@ def run_script(words: list[str]) -> None:
 
 
 def run_step() -> None:
-    from mlxforge.models.blas import load_blas
-    from mlxforge.models.device import use_backend
-    from mlxforge.steps.registry import make_step
+    from mlxforge.steps.worker import run_job
 
-    job = json.loads(sys.stdin.readline())
-    step = make_step(job["kind"], job["parameters"])
-    if step.blas:
-        load_blas()
-    if step.backend:
-        use_backend()
-    inputs = {name: Path(path) for name, path in job["inputs"].items()}
-    step.run(inputs, Path(job["out"]), lambda done, total, unit: None)
+    run_job(json.loads(sys.stdin.readline()), lambda done, total, unit: None)
 
 
 def profile(work: Callable[[], None], printed: TextIO) -> pstats.Stats:

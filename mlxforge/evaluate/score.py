@@ -18,9 +18,9 @@ import numpy as np
 
 from mlxforge.errors import ForgeError
 from mlxforge.evaluate.tally import Tally
+from mlxforge.models.parallel import cores
 from mlxforge.models.scoring import attention, check_tokens
 from mlxforge.models.split import Head, Split, cut_head, split_model
-from mlxforge.models.stream import cores
 from mlxforge.progress import Progress
 
 __all__ = ["Scores", "Source", "score_model", "score_source"]

@@ -26,7 +26,7 @@ __all__ = ["SHARD_BYTES", "ShardWriter", "TensorPlan", "write_index"]
 SHARD_BYTES = 5 << 30  # mlx_lm's limit; a single tensor that is larger gets a shard of its own
 
 CODES = {
-    "bool_": "BOOL", "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16",
+    "bool_": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16",
     "float16": "F16", "bfloat16": "BF16", "uint32": "U32", "int32": "I32",
     "float32": "F32", "uint64": "U64", "int64": "I64", "complex64": "C64",
 }  # fmt: skip

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_map_with_path
 
 from mlxforge.errors import ForgeError
 from mlxforge.models.source import check_source, read_config, read_tensors
@@ -22,7 +20,6 @@ __all__ = [
     "declared_dtype",
     "load_source",
     "load_tokenizer",
-    "to_float32",
 ]
 
 DTYPES = ("float16", "bfloat16", "float32")
@@ -97,26 +94,6 @@ def cast_predicate(model: nn.Module) -> Callable[[str], bool]:
     """The architecture's own word on which parameters a cast must leave alone."""
     predicate = getattr(model, "cast_predicate", None)
     return predicate if predicate is not None else lambda _: True
-
-
-def to_float32(model: nn.Module) -> nn.Module:
-    """Dequantize every layer and hold it in float32; lazily.
-
-    ``weight = scale * code + bias`` is computed in float32 from the stored scales; in bfloat16 it
-    would be rounded once more. The fast form on a CPU, where quantized kernels are slow.
-    """
-    from mlx_lm.utils import dequantize_model
-
-    def widen(value: mx.array) -> mx.array:
-        return value.astype(mx.float32) if mx.issubdtype(value.dtype, mx.floating) else value
-
-    def widen_parameters() -> None:
-        model.update(tree_map_with_path(lambda _, value: widen(value), model.parameters()))
-
-    widen_parameters()
-    dequantize_model(model)
-    widen_parameters()  # modes with 8-bit scales dequantize to bfloat16, exactly
-    return model
 
 
 def load_tokenizer(folder: Path) -> Any:

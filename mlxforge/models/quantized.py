@@ -13,11 +13,11 @@ from typing import Any, Protocol
 from mlxforge.models.assign import Assignment
 from mlxforge.models.container import ShardWriter, write_index
 from mlxforge.models.inspection import Inspection
+from mlxforge.models.parallel import in_order
+from mlxforge.models.parallel import workers as default_workers
 from mlxforge.models.pieces import Stripe, layer_stripes
 from mlxforge.models.save import copy_side_files, save_config
 from mlxforge.models.size import model_size
-from mlxforge.models.stream import in_order
-from mlxforge.models.stream import workers as default_workers
 from mlxforge.models.tensors import rows_of
 from mlxforge.progress import Progress
 from mlxforge.quantize.scheme import Scheme

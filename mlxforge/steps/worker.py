@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mlxforge.errors import ForgeError
+from mlxforge.progress import Progress
 
-__all__ = ["main"]
+__all__ = ["main", "run_job"]
 
 REPORT_EVERY = 0.1  # seconds
 
@@ -58,7 +59,7 @@ def main() -> int:
     job = json.loads(pipe.readline())
     threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
     try:
-        digests = _run(job, reports)
+        digests = run_job(job, reports.progress)
     except ForgeError as error:
         _log_trace()
         reports.send({"error": error.message, "hint": error.hint})
@@ -86,7 +87,8 @@ def main() -> int:
     return 0
 
 
-def _run(job: dict[str, Any], reports: _Reports) -> dict[str, str]:
+def run_job(job: dict[str, Any], progress: Progress) -> dict[str, str]:
+    """Run the step that ``job`` describes; the sha256 of files that it hashed on the way."""
     from mlxforge.steps.registry import make_step
 
     step = make_step(job["kind"], job["parameters"])
@@ -99,7 +101,7 @@ def _run(job: dict[str, Any], reports: _Reports) -> dict[str, str]:
 
         use_backend()
     inputs = {name: Path(path) for name, path in job["inputs"].items()}
-    return dict(step.run(inputs, Path(job["out"]), reports.progress) or {})
+    return dict(step.run(inputs, Path(job["out"]), progress) or {})
 
 
 if __name__ == "__main__":

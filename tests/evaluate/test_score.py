@@ -20,10 +20,11 @@ from mlxforge.models import attention, split
 from mlxforge.models.leaves import model as leaves
 from mlxforge.models.leaves.model import hold_model
 from mlxforge.models.leaves.supply import Supply
-from mlxforge.models.load import load_tokenizer, to_float32
+from mlxforge.models.load import load_tokenizer
 from mlxforge.models.scoring import load_for_scoring
 from mlxforge.models.tensors import open_tensors
 from tests.models.heads import NEVER_SAID, Wrapped, make_gemma2, make_gemma3, make_seed_oss, masking
+from tests.models.whole import to_float32
 from tests.tiny import make_phimoe, make_qwen3_moe
 
 WINDOWS = np.random.default_rng(0).integers(0, 500, size=(3, 40)).astype(np.int32)

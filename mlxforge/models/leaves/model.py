@@ -41,7 +41,7 @@ def hold_model(
 ) -> nn.Module:
     """The model in ``folder``; its ``tensors`` are read through ``supply`` when they are used.
 
-    The arithmetic is that of :func:`mlxforge.models.load.to_float32`, or MLX's own on what is
+    The arithmetic is float32 on weights that are unpacked in float32, or MLX's own on what is
     stored where ``as_stored`` says so.
     """
     from mlx_lm.utils import load_model

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import mlx.core as mx
 
 from mlxforge.models.leaves.matrix import Matrix
-from mlxforge.models.stream import cores
+from mlxforge.models.parallel import cores
 
 __all__ = ["PART_BYTES", "Range", "Supply"]
 
@@ -39,10 +39,6 @@ class Supply:
     def grow(self, budget: int) -> None:
         """Keep ``budget`` bytes more."""
         self._left += budget
-
-    @property
-    def kept_bytes(self) -> int:
-        return sum(part.nbytes for part in self._kept.values())
 
     def part_rows(self, matrix: Matrix) -> int:
         """Rows of one part."""

@@ -26,10 +26,23 @@ from mlxforge.models.streaming.boxes import (
 )
 from mlxforge.models.streaming.expression import Computed, Constant, Expression
 
-__all__ = ["OPERATIONS", "Read", "read_range"]
+__all__ = ["OPERATIONS", "Read", "by_boxes", "read_range"]
 
 Read = Callable[[Expression, Box], mx.array]
 Operation = Callable[[Computed, Box, Read], mx.array]
+
+
+def by_boxes(node: Computed) -> bool:
+    """Whether parts of ``node`` can be computed from parts of its inputs, and to the same bits."""
+    match node.operation:
+        case "Gather":
+            axes, sizes = node.arguments
+            return bool(len(node.inputs) == 2 and axes == (0,) and sizes[0] == 1)
+        case "Reduce":  # a sum of floats hangs on the order of its terms
+            return node.arguments[0] in REDUCTIONS and "float" not in node.dtype
+        case "BitwiseBinary":
+            return bool(0 <= node.arguments[0] < len(BITWISE))
+    return node.operation in OPERATIONS
 
 
 def read_range(expression: Expression, start: int, stop: int, read: Read) -> mx.array:
@@ -154,9 +167,6 @@ def _pad(node: Computed, box: Box, read: Read) -> mx.array:
 def _gather(node: Computed, box: Box, read: Read) -> mx.array:
     """``take`` along the first axis: of a table, or of single entries of something large."""
     source, places = node.inputs
-    axes, sizes = node.arguments
-    if axes != (0,) or sizes[0] != 1:
-        raise NotImplementedError("gathering along other axes than the first")
     lead = len(places.shape)
     indices = read(places, box[:lead])
     trailing = box[lead + 1 :]

@@ -21,7 +21,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from mlxforge.models.streaming.expression import Computed, Constant, Expression, Stored, Whole
-from mlxforge.models.streaming.operations import OPERATIONS
+from mlxforge.models.streaming.operations import by_boxes
 
 __all__ = ["Traced", "dtype_name", "trace_loading"]
 
@@ -121,12 +121,12 @@ class _Graph:
     def _primitive(self, told: Mapping[str, Any]) -> None:
         inputs = [self._values[name] for name, *_ in told["inputs"]]
         known = [entry for entry in inputs if entry is not None]
-        usable = told["name"] in OPERATIONS and len(known) == len(inputs)
-        arguments = tuple(_plain(entry) for entry in told["arguments"]) if usable else ()
+        arguments = tuple(_plain(entry) for entry in told["arguments"])
         for number, (name, shape, dtype) in enumerate(told["outputs"]):
             found = Computed(
                 told["name"], arguments, tuple(known), tuple(shape), dtype_name(dtype), number
             )
+            usable = len(known) == len(inputs) and by_boxes(found)
             self._values[name] = found if usable else None
 
 
