@@ -55,4 +55,5 @@ def _check_input(project: Project, value: Node | Local) -> None:
             raise ForgeError(f"{path} was changed while it was read", "run the build again")
     elif isinstance(value.step, Download):
         check_files(value.step.folder(), value.step.files, project.sha256)
-        check_nothing_else(value.step.folder(), value.step.files)
+        if value.step.repo_type == "model":  # of a data set the named files alone are read
+            check_nothing_else(value.step.folder(), value.step.files)

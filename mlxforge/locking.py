@@ -7,15 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlxforge.errors import ForgeError
-from mlxforge.lock import Lock, LockedModel, LockedSource, lock_file, write_lock
+from mlxforge.lock import (
+    Lock,
+    LockedFile,
+    LockedModel,
+    LockedSource,
+    LockedText,
+    lock_file,
+    texts_of,
+    write_lock,
+)
 from mlxforge.lock.drift import Moved, drift
 from mlxforge.models.device import backend
-from mlxforge.plan import TOOLS, Plan, tool_version
+from mlxforge.plan import Plan, tool_version, tools_of
 from mlxforge.project import Project
-from mlxforge.recipe.model import Recipe
+from mlxforge.recipe.model import Recipe, Text
 from mlxforge.store.keys import digest
 
-__all__ = ["keep_model", "lock_now", "make_lock", "moved", "recipe_digest"]
+__all__ = ["complete_lock", "keep_model", "lock_now", "make_lock", "moved", "recipe_digest"]
 
 FEW = 5  # names in a message
 
@@ -27,18 +36,42 @@ def recipe_digest(recipe: Recipe) -> str:
 
 
 def lock_now(project: Project, recipe: Recipe, ask: bool = True) -> Lock:
-    """What the recipe's names stand for now. ``ask`` the Hub, or keep what its lock says of the
-    source; recipes of one source and revision ask once."""
-    lock = project.lock(recipe)
-    source = lock.source if lock else None
-    if ask and recipe.source.repo is not None:
-        source = project.resolved(recipe.source.repo, recipe.source.revision, _resolve)
-    return Lock(source, recipe_digest(recipe), {name: tool_version(name) for name in TOOLS})
+    """What the recipe's names stand for now. ``ask`` the Hub, or keep what its lock says of
+    source and data sets; recipes of one source or data set ask once."""
+    lock = project.lock(recipe) or Lock()
+    source = None
+    if recipe.source.repo is not None:
+        source = _source(project, recipe) if ask else lock.source
+    texts = {
+        label: _text(project, text, None if ask else lock.texts.get(label))
+        for label, text in texts_of(recipe).items()
+        if ask or text.path or label in lock.texts
+    }
+    tools = {name: tool_version(name) for name in tools_of(recipe)}
+    return Lock(source, recipe_digest(recipe), tools, texts=texts)
 
 
 def make_lock(project: Project, recipe: Recipe) -> Path:
     """Lock the recipe to what its names stand for now, whatever its lock said."""
     return _write(project, recipe, lock_now(project, recipe))
+
+
+def complete_lock(project: Project, recipe: Recipe) -> list[str]:
+    """Add to the recipe's lock what it names on the Hub and the lock lacks; what the recipe does
+    not name any more goes, and nothing else moves. What was added."""
+    lock = project.lock(recipe) or Lock()
+    named = texts_of(recipe)
+    added = [label for label, text in named.items() if text.dataset and label not in lock.texts]
+    texts = {label: lock.texts.get(label) or _text(project, text) for label, text in named.items()}
+    source = lock.source
+    if source is None and recipe.source.repo is not None:
+        source = _source(project, recipe)
+        added.append(source.repo)
+    if added:
+        lacking = [name for name in tools_of(recipe) if lock.tools and name not in lock.tools]
+        tools = {**lock.tools, **{name: tool_version(name) for name in lacking}}
+        _write(project, recipe, replace(lock, source=source, tools=tools, texts=texts))
+    return added
 
 
 def moved(project: Project, recipe: Recipe, lock: Lock, ask: bool = True) -> list[Moved]:
@@ -63,7 +96,8 @@ def keep_model(project: Project, plan: Plan) -> str | None:
     now = lock_now(project, recipe, ask=False)
     same_recipe = lock.recipe == now.recipe
     if known is not None and same_recipe:
-        raise _another_model(recipe, known, artifact.data, drift(lock, now))
+        changed = drift(lock, replace(now, texts=lock.texts))  # no model is made of a text
+        raise _another_model(recipe, known, artifact.data, changed)
     from mlxforge.models.digests import tensor_digests
 
     others = lock.models if same_recipe else {}
@@ -114,18 +148,45 @@ def _write(project: Project, recipe: Recipe, lock: Lock) -> Path:
     return path
 
 
+def _source(project: Project, recipe: Recipe) -> LockedSource:
+    assert recipe.source.repo is not None
+    return project.resolved(recipe.source.repo, recipe.source.revision, _resolve)
+
+
+def _text(
+    project: Project, text: Text, known: LockedText | LockedFile | None = None
+) -> LockedText | LockedFile:
+    """What a text is now; of a data set, what is ``known`` already."""
+    if text.path is not None:
+        local = project.file(text.path, text.at)
+        return LockedFile(text.path.stat().st_size, local.key)
+    if known is not None:
+        return known
+    from mlxforge.hub.datasets import look, resolve_text
+
+    assert text.dataset is not None
+    try:
+        found = resolve_text(
+            text.dataset,
+            text.config,
+            text.split,
+            lambda dataset, revision: project.resolved(dataset, revision, look),
+        )
+    except ForgeError as error:
+        raise ForgeError(error.message, error.hint, error.at or text.at) from error
+    return LockedText(**vars(found))
+
+
 def _resolve(repo: str, revision: str) -> LockedSource:
     """A model that cannot be built here is refused by its config, before its weights are
     fetched."""
-    from mlxforge.hub.client import fetch_config, resolve
-    from mlxforge.hub.verify import check_files
+    from mlxforge.hub.client import fetch_file, resolve
     from mlxforge.models.load import check_config
     from mlxforge.models.source import read_config
 
     commit, files = resolve(repo, revision)
     if "config.json" not in files:
         raise ForgeError(f"{repo} at {revision} has no config.json")
-    folder = fetch_config(repo, commit)
-    check_files(folder, {"config.json": files["config.json"]})
+    folder = fetch_file(repo, commit, "config.json", files["config.json"]).parent
     check_config(folder, read_config(folder))
     return LockedSource(repo, revision, commit, files)

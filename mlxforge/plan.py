@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from importlib.metadata import PackageNotFoundError, version
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from mlxforge.errors import ForgeError, Position
 from mlxforge.local import Local
-from mlxforge.lock import Lock
-from mlxforge.models.device import backend
+from mlxforge.lock import Lock, LockedText, text_label, texts_by_section
+from mlxforge.nodes import Node, tool_version
 from mlxforge.recipe.model import Recipe
+from mlxforge.recipe.model import Text as WantedText
 from mlxforge.steps.base import Step
 from mlxforge.steps.baseline import Baseline
 from mlxforge.steps.download import Download
 from mlxforge.steps.evaluate import Evaluate
 from mlxforge.steps.inspect import Inspect
+from mlxforge.steps.overlap import Overlap
 from mlxforge.steps.quantize import Quantize
-from mlxforge.store.keys import digest
+from mlxforge.steps.text import Text
 
-__all__ = ["TOOLS", "Locals", "Node", "NotLocked", "Plan", "Planner", "tool_version"]
+__all__ = ["Locals", "Node", "NotLocked", "Plan", "Planner", "tool_version", "tools_of"]
 
-TOOLS = sorted({*Inspect.tools, *Quantize.tools, *Baseline.tools, *Evaluate.tools})
-"""Distributions whose versions can change what is built."""
+TOOLS = {*Inspect.tools, *Quantize.tools, *Baseline.tools, *Evaluate.tools}
+
+
+def tools_of(recipe: Recipe) -> list[str]:
+    """Distributions whose versions can change what is built."""
+    from_hub = any(text.dataset for text in texts_by_section(recipe).values())
+    return sorted({*TOOLS, *Text.tools} if from_hub else TOOLS)
 
 
 class NotLocked(ForgeError):
-    """The recipe names a Hub repository and no lock says which commit that is."""
+    """The recipe names something on the Hub, and no lock says which commit that is."""
 
 
 class Locals(Protocol):
@@ -40,59 +46,26 @@ class Locals(Protocol):
 
 
 @dataclass(frozen=True)
-class Node:
-    """A step with its inputs. Equal keys mean the same artifact."""
-
-    step: Step
-    inputs: tuple[tuple[str, Node | Local], ...]
-
-    @property
-    def kind(self) -> str:
-        return self.step.kind
-
-    @cached_property
-    def recipe(self) -> dict[str, Any]:
-        """Everything that the key is made of; it stands in the artifact's manifest."""
-        tools = {name: tool_version(name) for name in self.step.tools}
-        if self.step.backend:
-            tools["backend"] = backend()
-        return {
-            "inputs": {name: value.key for name, value in self.inputs},
-            "parameters": self.step.parameters(),
-            "tools": tools,
-            "version": self.step.version,
-        }
-
-    @cached_property
-    def key(self) -> str:
-        return digest({"kind": self.kind, **self.recipe})
-
-    def below(self) -> Iterator[Node]:
-        """The steps that this one needs, deepest first, then itself; each once."""
-        seen: set[str] = set()
-        for node in self._walk():
-            if node.key not in seen:
-                seen.add(node.key)
-                yield node
-
-    def _walk(self) -> Iterator[Node]:
-        for _, value in self.inputs:
-            if isinstance(value, Node):
-                yield from value._walk()
-        yield self
-
-
-@dataclass(frozen=True)
 class Plan:
+    """``texts``: those that the recipe names, by its section, ``calibrate`` or ``evaluate``."""
+
     recipe: Recipe
     inspect: Node
     quantize: Node
     baseline: Node | None
     evaluate: Node | None
+    texts: Mapping[str, Node | Local]
+    overlap: Node | None
 
     @property
     def final(self) -> Node:
         return self.evaluate or self.quantize
+
+    @property
+    def ends(self) -> tuple[Node, ...]:
+        """The steps that are asked for; all others are there for one of these."""
+        ends = (self.overlap, self.quantize, self.evaluate)
+        return tuple(node for node in ends if node is not None)
 
     @cached_property
     def source(self) -> Node | Local:
@@ -105,16 +78,30 @@ class Plan:
 
     @cached_property
     def _nodes(self) -> tuple[Node, ...]:
-        return tuple(self.final.below())
+        if self.overlap is None:
+            return tuple(self.final.below())
+        found: dict[str, Node] = {}
+        for end in (self.inspect, *self.ends):
+            found |= {node.key: node for node in end.below()}
+        return tuple(found.values())
 
+    @cached_property
+    def names(self) -> Mapping[str, str]:
+        """What each step is to this recipe, by its key: its kind, and where it makes a text,
+        which: ``download evaluate.text``."""
+        names = {node.key: node.kind for node in self.nodes()}
+        for section, text in self.texts.items():
+            for node in text.below() if isinstance(text, Node) else ():
+                names[node.key] = f"{node.kind} {section}.text"
+        return names
 
-@lru_cache
-def tool_version(name: str) -> str:
-    """The installed version of a distribution; ForgeError where it is missing."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        raise ForgeError(f"{name} is not installed", "pip install mlxforge") from None
+    def position_of(self, node: Node) -> Position | None:
+        """Where the recipe names the text that this step fetches or makes."""
+        for section, text in self.texts.items():
+            below = text.below() if isinstance(text, Node) else ()
+            if any(node.key == other.key for other in below):
+                return texts_by_section(self.recipe)[section].at
+        return None
 
 
 class Planner:
@@ -126,27 +113,33 @@ class Planner:
     def plan(self, recipe: Recipe, lock: Lock | None, local: Locals) -> Plan:
         """The steps of ``recipe``.
 
-        Raises ForgeError for what no step can do, NotLocked for a Hub source without a lock.
+        Raises ForgeError for what no step can do, NotLocked for what is on the Hub and not in
+        the lock.
         """
         _check_supported(recipe)
+        locked = _locked_texts(recipe, lock)
         source = _source(recipe, lock, local)
         if isinstance(source, Node):
             source = self._nodes.setdefault(source.key, source)
         inspect = self._node(Inspect(), ("source", source))
         quantize = self._quantize(recipe, source, inspect)
+        texts = {
+            section: self._text(text, locked.get(section), local)
+            for section, text in texts_by_section(recipe).items()
+        }
         baseline = evaluate = None
         wanted = recipe.evaluate
         if wanted is not None:
             inputs: tuple[tuple[str, Node | Local], ...] = (("model", quantize),)
-            if wanted.text is not None and wanted.text.path is not None:
+            if text := texts.get("evaluate"):
                 scored = Baseline(wanted.samples, wanted.sequence_length)
-                text = local.file(wanted.text.path, wanted.text.at)
                 baseline = self._node(scored, ("source", source), ("text", text))
                 inputs += (("source", source), ("baseline", baseline))
             metrics = wanted.metrics if baseline else ()
             step = Evaluate(tuple(metrics), wanted.prompts, wanted.max_tokens)
             evaluate = self._node(step, *inputs)
-        return Plan(recipe, inspect, quantize, baseline, evaluate)
+        overlap = self._overlap(recipe, texts)
+        return Plan(recipe, inspect, quantize, baseline, evaluate, texts, overlap)
 
     def _node(self, step: Step, *inputs: tuple[str, Node | Local]) -> Node:
         made_of = (step, *((name, _identity(value)) for name, value in inputs))
@@ -162,6 +155,24 @@ class Planner:
             self._nodes[made_of] = Node(step, (("source", source), ("layers", inspect)))
         return self._nodes[made_of]
 
+    def _text(self, text: WantedText, locked: LockedText | None, local: Locals) -> Node | Local:
+        if text.path is not None:
+            return local.file(text.path, text.at)
+        assert text.dataset is not None and locked is not None
+        download = Node(Download(text.dataset, locked.commit, locked.files, "dataset"), ())
+        download = self._nodes.setdefault(download.key, download)
+        step = Text(text.column, tuple(sorted(locked.files)))
+        return self._node(step, ("dataset", download))
+
+    def _overlap(self, recipe: Recipe, texts: Mapping[str, Node | Local]) -> Node | None:
+        if recipe.evaluate is None or len(texts) < 2:
+            return None
+        if texts["calibrate"].key == texts["evaluate"].key:
+            _check_same(recipe)
+        step = Overlap(recipe.evaluate.samples * recipe.evaluate.sequence_length)
+        inputs = (("calibration", texts["calibrate"]), ("evaluation", texts["evaluate"]))
+        return self._node(step, *inputs)
+
 
 def _identity(value: Node | Local) -> Hashable:
     """Equal for what is read from the same place with the same content."""
@@ -173,11 +184,7 @@ def _source(recipe: Recipe, lock: Lock | None, local: Locals) -> Node | Local:
     if source.path is not None:
         return local.folder(source.path, source.at)
     if lock is None or lock.source is None:
-        raise NotLocked(
-            f"{recipe.name} is not locked: which commit is {source.repo} at {source.revision}?",
-            f"`doit lock {recipe.name}` asks the Hub once and writes {recipe.name}.lock",
-            at=source.at,
-        )
+        raise _not_locked(recipe, f"{source.repo} at {source.revision}", source.at)
     locked = lock.source
     if (locked.repo, locked.revision) != (source.repo, source.revision):
         raise ForgeError(
@@ -187,6 +194,26 @@ def _source(recipe: Recipe, lock: Lock | None, local: Locals) -> Node | Local:
             at=source.at,
         )
     return Node(Download(locked.repo, locked.commit, locked.files), ())
+
+
+def _locked_texts(recipe: Recipe, lock: Lock | None) -> dict[str, LockedText]:
+    """What the lock has of the recipe's data sets, by section."""
+    found = {}
+    for section, text in texts_by_section(recipe).items():
+        if text.dataset is not None:
+            locked = lock.texts.get(text_label(recipe, section)) if lock else None
+            if not isinstance(locked, LockedText):
+                raise _not_locked(recipe, f"the data set {text.dataset}", text.at)
+            found[section] = locked
+    return found
+
+
+def _not_locked(recipe: Recipe, what: str, at: Position | None) -> NotLocked:
+    return NotLocked(
+        f"{recipe.name} is not locked: which commit is {what}?",
+        f"`doit lock {recipe.name}` asks the Hub once and writes {recipe.name}.lock",
+        at=at,
+    )
 
 
 def _check_supported(recipe: Recipe) -> None:
@@ -202,16 +229,16 @@ def _check_supported(recipe: Recipe) -> None:
                 f"it builds: {', '.join(able)}",
                 at=recipe.positions.get(("quantize", key)),
             )
-    if recipe.upload is not None and recipe.upload.on_build:
+    texts = texts_by_section(recipe)
+    if len(texts) == 2 and texts["calibrate"] == texts["evaluate"]:
+        _check_same(recipe)
+
+
+def _check_same(recipe: Recipe) -> None:
+    """The two texts are one."""
+    if recipe.calibrate and recipe.calibrate.text and recipe.calibrate.overlap == "refuse":
         raise ForgeError(
-            "upload.on_build cannot be followed by this version: it publishes nothing",
-            "leave on_build out",
-            at=recipe.positions.get(("upload", "on_build")),
-        )
-    text = recipe.evaluate.text if recipe.evaluate else None
-    if text is not None and text.dataset is not None:
-        raise ForgeError(
-            f"the data set {text.dataset} cannot be read by this version",
-            "use `text: {path: …}` with a plain text file",
-            at=text.at,
+            "calibrate.text and evaluate.text are the same: the score would be of no use",
+            "use another split or text, or `calibrate: {overlap: flag}` to be told only",
+            at=recipe.calibrate.text.at,
         )

@@ -5,23 +5,24 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mlxforge.errors import ForgeError, Position
 from mlxforge.local import Local, LocalFiles, NotRead
-from mlxforge.lock import Lock, LockedSource, lock_file, read_lock
+from mlxforge.lock import Lock, lock_file, read_lock
 from mlxforge.plan import Node, Plan, Planner
 from mlxforge.recipe.load import Book, load_book, load_named
 from mlxforge.recipe.model import Recipe
-from mlxforge.steps.download import Download
 from mlxforge.store.hashes import FileHashes
 from mlxforge.store.store import Artifact, Store, disk_error
 
 __all__ = ["Built", "Project"]
+
+Answer = TypeVar("Answer")
 
 
 class _Unread:
@@ -39,7 +40,8 @@ class _Unread:
 
 @dataclass(frozen=True)
 class Built:
-    """What a recipe's last finished build made: the key per kind of step, and its figures."""
+    """What a recipe's last finished build made: its keys, by the steps' names (see
+    Plan.names), and its figures."""
 
     keys: Mapping[str, str]
     figures: Mapping[str, Any]
@@ -57,7 +59,7 @@ class Project:
         self._local = LocalFiles(hashes, lambda files, size: self.announce(files, size))
         self._planner = Planner()
         self._found: dict[str, Artifact] = {}
-        self._resolved: dict[tuple[str, str], LockedSource] = {}
+        self._resolved: dict[Hashable, Any] = {}
 
     @cached_property
     def book(self) -> Book:
@@ -73,13 +75,13 @@ class Project:
         """The recipe's lock, where it has one."""
         return read_lock(lock_file(recipe.file, recipe.name), self.root)
 
-    def resolved(
-        self, repo: str, revision: str, ask: Callable[[str, str], LockedSource]
-    ) -> LockedSource:
+    def resolved(self, repo: str, revision: str, ask: Callable[[str, str], Answer]) -> Answer:
         """What the Hub says of a revision, asked once: all recipes get one commit."""
-        if (repo, revision) not in self._resolved:
-            self._resolved[repo, revision] = ask(repo, revision)
-        return self._resolved[repo, revision]
+        question = (ask, repo, revision)
+        if question not in self._resolved:
+            self._resolved[question] = ask(repo, revision)
+        answer: Answer = self._resolved[question]
+        return answer
 
     def plan(self, recipe: Recipe) -> Plan:
         """The recipe's steps; hashes local files that are not known yet."""
@@ -91,6 +93,10 @@ class Project:
             return self._planner.plan(recipe, self.lock(recipe), _Unread(self._local))
         except NotRead:
             return None
+
+    def file(self, path: Path, at: Position | None) -> Local:
+        """A text outside the store; ForgeError where there is none."""
+        return self._local.file(path, at)
 
     def sha256(self, path: Path) -> str:
         """The digest of a file outside the store; each version of it is read once."""
@@ -108,7 +114,7 @@ class Project:
         """Whether the step's artifact is in the store (and, of a download, the files are too)."""
         if self.find(node) is None:
             return False
-        return node.step.complete() if isinstance(node.step, Download) else True
+        return node.step.complete()
 
     def path_of(self, node: Node | Local) -> Path:
         """Where a step finds this input; ForgeError where it is not there."""
@@ -117,7 +123,7 @@ class Project:
         artifact = self.find(node)
         if artifact is None or not self.done(node):
             raise ForgeError(f"not run, because {node.kind} has not been finished")
-        return node.step.folder() if isinstance(node.step, Download) else artifact.data
+        return node.step.result(artifact.data)
 
     def model_link(self, name: str) -> Path:
         """The stable path of a recipe's finished model."""
@@ -135,7 +141,7 @@ class Project:
     def finish(self, plan: Plan, figures: Mapping[str, Any]) -> None:
         """Record a finished build and point the recipe's stable path at its model."""
         name = plan.recipe.name
-        built = Built({node.kind: node.key for node in plan.nodes()}, figures)
+        built = Built({name: key for key, name in plan.names.items()}, figures)
         link = self.model_link(name)
         target = os.path.relpath(self.path_of(plan.quantize), link.parent)
         try:

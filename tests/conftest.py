@@ -48,7 +48,7 @@ class Workspace:
             env=os.environ | environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=120,
         )
 
     def build(self, *words: str) -> str:

@@ -56,8 +56,19 @@ QUANTIZE = some(
     dtype=st.sampled_from(["float16", "bfloat16", "float32"]),
     overrides=st.lists(RULES, max_size=3),
 )
+HELDOUT = {"path": str(DEMO / "heldout.txt")}
+TEXTS = st.one_of(
+    st.sampled_from([{"path": str(DEMO / "README.md")}, HELDOUT]),
+    some(dataset=st.just("acme/lines"), config=WORDS, split=WORDS, column=WORDS),
+)
+CALIBRATE = some(
+    text=TEXTS,
+    samples=st.integers(0, 200),
+    seed=st.integers(-1, 5),
+    overlap=st.sampled_from(["refuse", "flag", "ignore"]),
+)
 EVALUATE = some(
-    text=st.just({"path": str(DEMO / "heldout.txt")}),
+    text=st.one_of(st.just(HELDOUT), st.just(HELDOUT), TEXTS),
     samples=st.integers(0, 40),
     sequence_length=st.integers(0, 600),
     metrics=st.lists(st.sampled_from(["perplexity", "kl_divergence", "top1_agreement"])),
@@ -78,7 +89,7 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
                 quantize=QUANTIZE,
                 evaluate=EVALUATE,
                 upload=some(repo=st.just("acme/model"), private=st.booleans()),
-                calibrate=some(samples=st.integers(0, 200), seed=st.integers(-1, 5)),
+                calibrate=CALIBRATE,
             )
         )
     )

@@ -10,9 +10,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlxforge.errors import ForgeError
-from mlxforge.hub.names import is_file_name
-from mlxforge.lock import Lock, LockedModel, LockedSource, lock_file, read_lock, write_lock
+from mlxforge.hub.names import is_file_name, is_file_path
+from mlxforge.lock import (
+    Lock,
+    LockedFile,
+    LockedModel,
+    LockedSource,
+    LockedText,
+    lock_file,
+    read_lock,
+    texts_of,
+    write_lock,
+)
 from mlxforge.lock.drift import drift
+from mlxforge.recipe.load import load_book
 
 COMMIT = "5d0c6a1e" * 5
 FILES = {
@@ -20,11 +31,17 @@ FILES = {
     "config.json": {"git_sha1": "03f2" * 10, "size": 912},
 }
 TENSORS = {"model.norm.weight": "0" * 16, "lm_head.weight": "4f9a31c2b7e80d15"}
+ROWS = {"plain/test-00000-of-00001.parquet": {"size": 732610, "sha256": "5f1b" * 16}}
+TEXTS = {
+    "acme/lines plain test": LockedText("plain", "test", "main", "b086" * 10, ROWS),
+    "./words.txt": LockedFile(100189, "5b1f" * 16),
+}
 LOCK = Lock(
     LockedSource("acme/demo", "main", COMMIT, FILES),
     "91ab" * 16,
     {"mlx-lm": "0.32.2", "mlx": "0.32.4"},
     {"cpu": LockedModel("c0de" * 16, TENSORS)},
+    TEXTS,
 )
 TEXT = f"""\
 # What demo stood for. Made by mlxforge; commit it with the recipe.
@@ -39,6 +56,15 @@ source:
   files:
     "config.json": {{size: 912, git_sha1: "{"03f2" * 10}"}}
     "model.safetensors": {{size: 4096, sha256: "{"7e" * 32}"}}
+texts:
+  "./words.txt": {{size: 100189, sha256: "{"5b1f" * 16}"}}
+  "acme/lines plain test":
+    config: "plain"
+    split: "test"
+    revision: "main"
+    commit: "{"b086" * 10}"
+    files:
+      "plain/test-00000-of-00001.parquet": {{size: 732610, sha256: "{"5f1b" * 16}"}}
 models:
   "cpu":
     digest: "{"c0de" * 16}"
@@ -90,7 +116,8 @@ def test_equal_locks_are_equal_bytes(path: Path) -> None:
     source = LockedSource("acme/demo", "main", COMMIT, dict(reversed(FILES.items())))
     tools = dict(reversed(LOCK.tools.items()))
     model = LockedModel("c0de" * 16, dict(reversed(TENSORS.items())))
-    write_lock(path, "demo", Lock(source, LOCK.recipe, tools, {"cpu": model}))
+    texts = dict(reversed(TEXTS.items()))
+    write_lock(path, "demo", Lock(source, LOCK.recipe, tools, {"cpu": model}, texts))
     assert path.read_bytes() == first
 
 
@@ -100,6 +127,12 @@ digests = st.one_of(
     st.from_regex("[0-9a-f]{40}", fullmatch=True).map(lambda digest: {"git_sha1": digest}),
 )
 facts = st.builds(lambda size, digest: {"size": size} | digest, st.integers(0, 1 << 50), digests)
+commits = st.from_regex("[0-9a-f]{40}", fullmatch=True)
+nested = st.lists(names, min_size=1, max_size=3).map("/".join)
+texts = st.one_of(
+    st.builds(LockedText, names, names, names, commits, st.dictionaries(nested, facts, max_size=3)),
+    st.builds(LockedFile, st.integers(0, 1 << 50), st.from_regex("[0-9a-f]{64}", fullmatch=True)),
+)
 
 tensor_names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.]{0,30}", fullmatch=True)
 models = st.builds(
@@ -115,6 +148,7 @@ models = st.builds(
     files=st.dictionaries(names, facts, max_size=5),
     tools=st.dictionaries(names, names, max_size=3),
     models=st.dictionaries(names, models, max_size=2),
+    texts=st.dictionaries(names, texts, max_size=3),
 )
 def test_whatever_is_written_is_read_again(
     path: Path,
@@ -123,10 +157,13 @@ def test_whatever_is_written_is_read_again(
     files: dict[str, dict[str, object]],
     tools: dict[str, str],
     models: dict[str, LockedModel],
+    texts: dict[str, LockedText | LockedFile],
 ) -> None:
-    lock = Lock(LockedSource("acme/demo", revision, COMMIT, files), None, tools, models)
+    lock = Lock(LockedSource("acme/demo", revision, COMMIT, files), None, tools, models, texts)
     write_lock(path, "demo", lock)
     assert read_lock(path, tmp_path) == lock
+    moved = drift(lock, Lock(lock.source, tools=tools))
+    assert {fact.fact for fact in moved} == {f"texts.{label}" for label in texts}
 
 
 @pytest.mark.parametrize(
@@ -134,6 +171,17 @@ def test_whatever_is_written_is_read_again(
     [
         ("source:", "sources:", "the lock has the unknown key 'sources'"),
         ("source:", "text: 1\nsource:", "the lock has the unknown key 'text'"),
+        ("texts:", "texts: []\ntools: #", "is written twice"),
+        ('    config: "plain"\n', "", "'acme/lines plain test' has no config"),
+        ('config: "plain"', "config: 7", "config is 7, not text"),
+        ('split: "test"', 'split: ""', "split is '', not text"),
+        ("b086b086b086", "main", "not 40 hexadecimal digits"),
+        ("plain/test-", "../test-", "'../test-00000-of-00001.parquet' is not the name of a file"),
+        ("plain/test-", "/test-", "'/test-00000-of-00001.parquet' is not the name of a file"),
+        ("732610", '"732610"', "the size of 'plain/test-00000-of-00001.parquet' is '732610'"),
+        ("{size: 100189, sha256", "{size: 100189, git_sha1", "'./words.txt' is a local file"),
+        ("{size: 100189, ", "{", "'./words.txt' has no size"),
+        ('"./words.txt": {', '"./words.txt": [{', "this is not YAML"),
         ("recipe: ", "recipe: 7 #", "recipe is 7, not a digest"),
         ('"0.32.4"', "0.32", "the version of 'mlx' is 0.32, not text"),
         ('  "mlx"', "  - mlx\nmore: #", "unknown key 'more'"),
@@ -167,7 +215,7 @@ def test_a_damaged_lock_is_refused_with_the_reason(
     refusal: Callable[[str | bytes], str], before: str, after: str, why: str
 ) -> None:
     assert before in TEXT
-    assert why in refusal(TEXT.replace(before, after))
+    assert why in refusal(TEXT.replace(before, after, 1))
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[" * 5000, b"- 1", b"source:\n"])
@@ -227,7 +275,7 @@ def test_whatever_stands_in_the_file_is_a_lock_or_refused(
 
 
 def test_an_older_lock_with_a_source_alone_is_still_a_lock(path: Path, tmp_path: Path) -> None:
-    start, end = TEXT.index("source:"), TEXT.index("models:")
+    start, end = TEXT.index("source:"), TEXT.index("texts:")
     path.write_text(TEXT[start:end])
     assert read_lock(path, tmp_path) == Lock(LOCK.source)
 
@@ -243,6 +291,11 @@ def test_what_moved_is_told_fact_by_fact() -> None:
         LOCK.recipe,
         {"mlx": "0.33.0"},
         {"cpu": LockedModel("dead" * 16, {}), "metal": LockedModel("beef" * 16, {})},
+        {
+            "./words.txt": LockedFile(7, "aa" * 32),
+            "acme/lines": LockedText("plain", "test", "main", "77e1" * 10, ROWS),
+            "acme/lines plain test": LockedText("plain", "test", "main", "77e1" * 10, {}),
+        },
     )
     assert list(map(str, drift(LOCK, now))) == [
         "tools.mlx: 0.32.4 -> 0.33.0",
@@ -250,6 +303,45 @@ def test_what_moved_is_told_fact_by_fact() -> None:
         "source.commit: 5d0c6a1e5d0c -> 77e177e177e1",
         "source.files.model.safetensors: 7e7e7e7e7e7e (4096 bytes) -> aaaaaaaaaaaa (5 bytes)",
         "source.files.new.json: (nothing) -> 03f203f203f2 (912 bytes)",
+        "texts../words.txt: 5b1f5b1f5b1f (100189 bytes) -> aaaaaaaaaaaa (7 bytes)",
+        "texts.acme/lines: (nothing) -> 77e177e177e1 (plain, test)",
+        "texts.acme/lines plain test.commit: b086b086b086 -> 77e177e177e1",
+        "texts.acme/lines plain test.files.plain/test-00000-of-00001.parquet: "
+        "5f1b5f1b5f1b (732610 bytes) -> (nothing)",
         "models.cpu.digest: c0dec0dec0de -> deaddeaddead",
     ]
     assert drift(LOCK, LOCK) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "fits"),
+    [
+        ("a.parquet", True), ("data/en/a b.parquet", True), ("", False), ("a//b", False),
+        ("/a", False), ("a/", False), ("a/../b", False), ("./a", False), ("a\\b", False),
+        ("a\nb", False),
+    ],
+)  # fmt: skip
+def test_a_file_in_folders_stays_below_its_folder(name: str, fits: bool) -> None:
+    assert is_file_path(name) is fits
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("dataset: acme/lines", "acme/lines"),
+        ("dataset: acme/lines, column: title", "acme/lines"),
+        ("dataset: acme/lines, config: plain", "acme/lines plain"),
+        ("dataset: acme/lines, config: plain, split: test", "acme/lines plain test"),
+        ("dataset: acme/lines, split: test", "acme/lines * test"),
+        ("dataset: acme/lines, config: 'a b', split: '*'", 'acme/lines "a b" "*"'),
+        ("path: words.txt", "./words.txt"),
+        ("path: ../texts/words.txt", "../texts/words.txt"),
+        ("path: /texts/../words.txt", "/words.txt"),
+    ],
+)
+def test_a_text_is_called_what_the_recipe_says(tmp_path: Path, text: str, label: str) -> None:
+    (tmp_path / "recipes").mkdir()
+    recipe = f"source: {{repo: acme/demo}}\nevaluate: {{text: {{{text}}}}}\n"
+    (tmp_path / "recipes" / "demo.yaml").write_text(recipe)
+    book = load_book(tmp_path / "recipes", tmp_path)
+    assert list(texts_of(book.get("demo"))) == [label]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -65,16 +66,13 @@ def score_source(
     check_tokens(model, windows)
     count, length = windows.shape
     losses = np.empty((count, length - 1), dtype=np.float32)
-    stored: np.memmap | None = None
-    with attention(), ThreadPoolExecutor(cores()) as pool:
+    with attention(), ThreadPoolExecutor(cores()) as pool, states_file.open("wb") as stored:
         split = split_model(model, mx.array(windows[:1, :PROBE]))
         for rows in _waves(split, count, length):
             states = _states(split, windows[rows, :-1])
-            if stored is None:
-                shape = (*losses.shape, states.shape[-1])
-                stored = np.lib.format.open_memmap(states_file, "w+", np.float32, shape)
-            stored[rows] = np.asarray(states)
-            stored.flush()
+            if rows.start == 0:
+                _begin(stored, (*losses.shape, states.shape[-1]))
+            stored.write(np.ascontiguousarray(states).data)
             tally = Tally(windows[rows, 1:].reshape(-1))
             _add(tally, pool, split.head, _flat(states))
             losses[rows] = tally.losses.reshape(-1, length - 1)
@@ -114,6 +112,12 @@ def score_model(
                 _check_finite(what, divergence[rows], rows.start, MODEL_HINT)
             progress(rows.stop * (length - 1), losses.size, "tokens")
     return Scores(losses) if source is None else Scores(losses, divergence, agrees)
+
+
+def _begin(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    """The header of an .npy file of float32 in that shape; a mapped file would count as memory."""
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 def _waves(split: Split, count: int, length: int) -> Iterator[slice]:

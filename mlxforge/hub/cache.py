@@ -1,7 +1,7 @@
 """Where huggingface_hub keeps a snapshot, without importing it.
 
 The layout is documented (https://huggingface.co/docs/huggingface_hub/guides/manage-cache):
-``$HF_HUB_CACHE/models--OWNER--NAME/snapshots/COMMIT/``.
+``$HF_HUB_CACHE/models--OWNER--NAME/snapshots/COMMIT/``, and ``datasets--…`` for data sets.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from pathlib import Path
 __all__ = ["snapshot_folder"]
 
 
-def snapshot_folder(repo: str, commit: str) -> Path:
-    """The folder of one commit of a model repository in the standard cache."""
-    return _cache() / f"models--{repo.replace('/', '--')}" / "snapshots" / commit
+def snapshot_folder(repo: str, commit: str, kind: str = "model") -> Path:
+    """The folder of one commit of a repository of ``kind`` ("model" or "dataset") in the standard
+    cache."""
+    return _cache() / f"{kind}s--{repo.replace('/', '--')}" / "snapshots" / commit
 
 
 def _cache() -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from httpx2 import HTTPError
 from huggingface_hub import constants
 from huggingface_hub.errors import (
@@ -17,23 +19,31 @@ from huggingface_hub.errors import (
 from mlxforge.errors import ForgeError
 from mlxforge.store.store import disk_error
 
-__all__ = ["told"]
+__all__ = ["cause", "told"]
 
 
-def told(error: BaseException, repo: str, revision: str) -> ForgeError:
-    """The client's ``error`` as the user should read it; never with a token or a header."""
-    if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
-        error = error.__cause__  # the client's last word is its cache; why it looked there counts
+def told(
+    error: BaseException, repo: str, revision: str, writing: bool = False, kind: str = "model"
+) -> ForgeError:
+    """The client's ``error`` as the user should read it; never with a token or a header.
+
+    ``writing``: while something was published, not fetched. ``kind``: "model" or "dataset".
+    """
+    again = "upload again" if writing else "build again"
+    what, page = ("data set", f"datasets/{repo}") if kind == "dataset" else ("repository", repo)
+    error = cause(error)
     match error:
+        case ForgeError():
+            return error
         case GatedRepoError():
             return ForgeError(
                 f"{repo} is gated, and you have no access",
-                f"accept its terms at {constants.ENDPOINT}/{repo}, then run `hf auth login` or "
+                f"accept its terms at {constants.ENDPOINT}/{page}, then run `hf auth login` or "
                 "set HF_TOKEN",
             )
         case RepositoryNotFoundError():
             return ForgeError(
-                f"the Hub has no repository {repo}, or it is private",
+                f"the Hub has no {what} {repo}, or it is private",
                 "check the name; for a private one run `hf auth login` or set HF_TOKEN",
             )
         case RevisionNotFoundError():
@@ -46,21 +56,33 @@ def told(error: BaseException, repo: str, revision: str) -> ForgeError:
                 "unset HF_HUB_OFFLINE to download it",
             )
         case HfHubHTTPError():
-            return _refused(error.response.status_code, repo)
+            return _refused(error.response.status_code, repo, writing)
         case HTTPError():
             return ForgeError(
                 f"the Hub at {constants.ENDPOINT} cannot be reached for {repo}: {_short(error)}",
-                "check the network; finished files are kept, build again to go on",
+                f"check the network; finished files are kept, {again} to go on",
             )
         case OSError() if error.errno:
             return disk_error(error)
     return ForgeError(
         f"the Hub's answer for {repo} cannot be used: {_short(error)}",
-        "finished files are kept, build again to go on",
+        f"finished files are kept, {again} to go on",
     )
 
 
-def _refused(status: int, repo: str) -> ForgeError:
+def cause(error: BaseException) -> BaseException:
+    """What happened, where the client tells what it was doing at the time."""
+    while isinstance(error, LocalEntryNotFoundError | RuntimeError) and error.__cause__:
+        error = error.__cause__
+    return error
+
+
+def _refused(status: int, repo: str, writing: bool) -> ForgeError:
+    if status in (401, 403) and writing:
+        return ForgeError(
+            f"the Hub does not let you write to {repo} (status {status})",
+            "run `hf auth login` with a token that may, or set HF_TOKEN to one",
+        )
     if status in (401, 403):
         return ForgeError(
             f"the Hub refuses your token for {repo} (status {status})",
@@ -70,5 +92,6 @@ def _refused(status: int, repo: str) -> ForgeError:
 
 
 def _short(error: BaseException) -> str:
+    """The first line, without what may be secret: the rest of an address after its ``?``."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
+    return re.sub(r"\?[^\s'\"]*", "", lines[0])[:200]

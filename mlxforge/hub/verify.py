@@ -11,7 +11,7 @@ from mlxforge.errors import ForgeError
 from mlxforge.models.source import source_files
 from mlxforge.store.hashes import sha256_of
 
-__all__ = ["check_files", "check_nothing_else"]
+__all__ = ["check_files", "check_nothing_else", "difference", "unlike"]
 
 
 def check_files(
@@ -27,7 +27,7 @@ def check_files(
     """
     wrong = {}
     for name, fact in sorted(files.items()):
-        if problem := _problem(folder / name, fact, sha256):
+        if problem := difference(folder / name, fact, sha256):
             wrong[name] = problem
             _discard(folder / name, fact)
     if wrong:
@@ -45,14 +45,26 @@ def check_nothing_else(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> 
             raise ForgeError(f"{path} is not among the lock's files", "remove it: it came later")
 
 
-def _problem(path: Path, fact: Mapping[str, Any], sha256: Callable[[Path], str]) -> str | None:
+def difference(
+    path: Path, fact: Mapping[str, Any], sha256: Callable[[Path], str] = sha256_of
+) -> str | None:
+    """In which way the file is not what ``fact`` (size and digest) says; None where it is."""
     if not path.is_file():
         return "is missing: the Hub did not give it"
     if (size := path.stat().st_size) != fact["size"]:
         return f"has {size} bytes, the lock says {fact['size']}"
     kind = "sha256" if "sha256" in fact else "git_sha1"
     digest = sha256(path) if kind == "sha256" else git_sha1(path)
-    return None if digest == fact[kind] else f"has another {kind} than the lock says"
+    return None if digest == fact[kind] else _other(kind)
+
+
+def _other(kind: str) -> str:
+    return f"has another {kind} than the lock says"
+
+
+def unlike(name: str, kind: str) -> ForgeError:
+    """A file that came with other bytes, and was not kept."""
+    return ForgeError(f"{name} as downloaded {_other(kind)}", "build again")
 
 
 def _discard(path: Path, fact: Mapping[str, Any]) -> None:

@@ -11,6 +11,15 @@
       files:
         "config.json": {size: 912, git_sha1: "03f2…"}
         "model.safetensors": {size: 4096, sha256: "77e1…"}
+    texts:
+      "./heldout.txt": {size: 100189, sha256: "5b1f…"}
+      "acme/lines * test":
+        config: "default"
+        split: "test"
+        revision: "main"
+        commit: "b08601…"
+        files:
+          "data/test-00000-of-00001.parquet": {size: 732610, sha256: "5f1b…"}
     models:
       cpu:
         digest: "c0de…"
@@ -19,13 +28,37 @@
           …
 
 Sorted, one line per fact, so that a difference reads well and merges. ``recipe`` is the digest of
-the resolved recipe, ``tools`` are the versions that can change bytes, ``models`` is what the first
-build made, by MLX's backend. A recipe whose source is a local folder has no ``source`` here: its
-files are hashed at every build instead, and its lock is only made when it is asked for.
+the resolved recipe, ``tools`` are the versions that can change bytes, ``texts`` are those that the
+recipe names, by what it says of them, ``models`` is what the first build made, by MLX's backend.
+
+A recipe whose source is a local folder has no ``source`` here: its files are hashed at every build
+instead. So are texts that are local files; what the lock knows of them is compared by `doit lock
+--check` alone. Where neither source nor text is on the Hub, a lock is only made when it is asked
+for.
 """
 
-from mlxforge.lock.model import Lock, LockedModel, LockedSource, lock_file
+from mlxforge.lock.model import (
+    Lock,
+    LockedFile,
+    LockedModel,
+    LockedSource,
+    LockedText,
+    lock_file,
+)
 from mlxforge.lock.reading import read_lock
+from mlxforge.lock.texts import text_label, texts_by_section, texts_of
 from mlxforge.lock.writing import write_lock
 
-__all__ = ["Lock", "LockedModel", "LockedSource", "lock_file", "read_lock", "write_lock"]
+__all__ = [
+    "Lock",
+    "LockedFile",
+    "LockedModel",
+    "LockedSource",
+    "LockedText",
+    "lock_file",
+    "read_lock",
+    "text_label",
+    "texts_by_section",
+    "texts_of",
+    "write_lock",
+]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from mlxforge.lock.model import Lock, LockedSource
+from mlxforge.lock.model import Lock, LockedFile, LockedSource, LockedText
 
 __all__ = ["Moved", "drift"]
 
@@ -30,6 +31,8 @@ def drift(lock: Lock, now: Lock) -> list[Moved]:
     found = [*_one("recipe", lock.recipe, now.recipe)]
     found += _each("tools", lock.tools, now.tools)
     found += _source(lock.source, now.source)
+    for label in sorted(lock.texts.keys() | now.texts.keys()):
+        found += _text(f"texts.{label}", lock.texts.get(label), now.texts.get(label))
     for backend, model in now.models.items():
         if backend in lock.models:
             found += _one(f"models.{backend}.digest", lock.models[backend].digest, model.digest)
@@ -39,16 +42,39 @@ def drift(lock: Lock, now: Lock) -> list[Moved]:
 def _source(before: LockedSource | None, now: LockedSource | None) -> Iterator[Moved]:
     for part in ("repo", "revision", "commit"):
         yield from _one(f"source.{part}", getattr(before, part, None), getattr(now, part, None))
+    yield from _files("source", before.files if before else {}, now.files if now else {})
+
+
+def _text(
+    name: str, before: LockedText | LockedFile | None, now: LockedText | LockedFile | None
+) -> Iterator[Moved]:
+    if not (isinstance(before, LockedText) and isinstance(now, LockedText)):
+        yield from _one(name, _whole(before), _whole(now))
+        return
+    for part in ("config", "split", "revision", "commit"):
+        yield from _one(f"{name}.{part}", getattr(before, part), getattr(now, part))
+    yield from _files(name, before.files, now.files)
+
+
+def _whole(text: LockedText | LockedFile | None) -> str | None:
+    """A text in one word, where there is no other to compare it with part by part."""
+    if isinstance(text, LockedText):
+        return f"{text.commit} ({text.config}, {text.split})"
+    return _content(vars(text)) if text else None
+
+
+def _files(
+    name: str, before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Moved]:
     yield from _each(
-        "source.files", _digests(before) if before else {}, _digests(now) if now else {}
+        f"{name}.files",
+        {file: _content(fact) for file, fact in before.items()},
+        {file: _content(fact) for file, fact in now.items()},
     )
 
 
-def _digests(source: LockedSource) -> dict[str, str]:
-    return {
-        name: f"{fact.get('sha256') or fact['git_sha1']} ({fact['size']} bytes)"
-        for name, fact in source.files.items()
-    }
+def _content(fact: Mapping[str, Any]) -> str:
+    return f"{fact.get('sha256') or fact['git_sha1']} ({fact['size']} bytes)"
 
 
 def _each(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Moved]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["Lock", "LockedModel", "LockedSource", "lock_file"]
+__all__ = ["Lock", "LockedFile", "LockedModel", "LockedSource", "LockedText", "lock_file"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,26 @@ class LockedSource:
 
 
 @dataclass(frozen=True)
+class LockedText:
+    """A split of a data set at a commit. ``config`` and ``split`` are what was found, also where
+    the recipe leaves them out; ``files`` as of a source, with folders in their names."""
+
+    config: str
+    split: str
+    revision: str
+    commit: str
+    files: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class LockedFile:
+    """A text that is a local file: ``size`` in bytes."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class LockedModel:
     """The finished model: the digest of its files, and the first 16 hex digits of the sha256 of
     every tensor, by name."""
@@ -36,12 +56,15 @@ class LockedModel:
 @dataclass(frozen=True)
 class Lock:
     """``recipe`` is the digest of the resolved recipe, None in locks of older versions; ``tools``
-    name -> version; ``models`` by backend."""
+    name -> version; ``texts`` by label (see mlxforge.lock.texts); ``models`` by backend."""
 
     source: LockedSource | None = None
     recipe: str | None = None
     tools: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     models: Mapping[str, LockedModel] = field(default_factory=lambda: MappingProxyType({}))
+    texts: Mapping[str, LockedText | LockedFile] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
 
 
 def lock_file(recipe_file: Path, name: str) -> Path:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Set
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
 from mlxforge.errors import ForgeError, Position
-from mlxforge.hub.names import is_file_name
-from mlxforge.lock.model import Lock, LockedModel, LockedSource
+from mlxforge.hub.names import is_file_name, is_file_path
+from mlxforge.lock.model import Lock, LockedFile, LockedModel, LockedSource, LockedText
 from mlxforge.recipe.words import quoted, shown
 
 __all__ = ["parse_lock", "read_lock"]
@@ -43,7 +43,7 @@ def parse_lock(data: bytes, file: str) -> Lock:
     from mlxforge.recipe.tree import plain
 
     document = plain(read(data, file))
-    _keys("the lock", document, set(), {"recipe", "tools", "source", "models"})
+    _keys("the lock", document, set(), {"recipe", "tools", "source", "models", "texts"})
     recipe = document.get("recipe")
     if recipe is not None and not _is_hex(recipe, 64):
         raise ValueError(f"recipe is {shown(recipe)}, not a digest")
@@ -52,40 +52,61 @@ def parse_lock(data: bytes, file: str) -> Lock:
         if not isinstance(version, str) or not version:
             raise ValueError(f"the version of {quoted(tool)} is {shown(version)}, not text")
     models = _mapping("models", document.get("models", {}))
+    texts = _mapping("texts", document.get("texts", {}))
     return Lock(
         _source(document["source"]) if "source" in document else None,
         recipe,
         tools,
         {backend: _model(quoted(backend), raw) for backend, raw in models.items()},
+        {label: _text(quoted(label), raw) for label, raw in texts.items()},
     )
 
 
 def _source(raw: Any) -> LockedSource:
     _keys("source", raw, {"repo", "revision", "commit", "files"})
-    for key in ("repo", "revision"):
-        if not isinstance(value := raw[key], str) or not value:
-            raise ValueError(f"{key} is {shown(value)}, not text")
-    if not _is_hex(raw["commit"], 40):
-        raise ValueError(f"commit is {shown(raw['commit'])}, not 40 hexadecimal digits")
-    for name, fact in _mapping("files", raw["files"]).items():
-        if not is_file_name(name):
-            raise ValueError(f"{quoted(name)} is not the name of a file")
-        _check_fact(name, fact)
+    _check_words(raw, "repo", "revision")
+    _check_commit(raw, is_file_name)
     return LockedSource(**raw)
 
 
+def _text(name: str, raw: Any) -> LockedText | LockedFile:
+    if isinstance(raw, dict) and "commit" not in raw and "files" not in raw:
+        if "git_sha1" in raw:
+            raise ValueError(f"{name} is a local file, and needs its sha256")
+        _check_fact(name, raw)
+        return LockedFile(**raw)
+    _keys(name, raw, {"config", "split", "revision", "commit", "files"})
+    _check_words(raw, "config", "split", "revision")
+    _check_commit(raw, is_file_path)
+    return LockedText(**raw)
+
+
+def _check_words(raw: dict[str, Any], *keys: str) -> None:
+    for key in keys:
+        if not isinstance(value := raw[key], str) or not value:
+            raise ValueError(f"{key} is {shown(value)}, not text")
+
+
+def _check_commit(raw: dict[str, Any], is_name: Callable[[str], bool]) -> None:
+    if not _is_hex(raw["commit"], 40):
+        raise ValueError(f"commit is {shown(raw['commit'])}, not 40 hexadecimal digits")
+    for name, fact in _mapping("files", raw["files"]).items():
+        if not is_name(name):
+            raise ValueError(f"{quoted(name)} is not the name of a file")
+        _check_fact(quoted(name), fact)
+
+
 def _check_fact(name: str, fact: Any) -> None:
+    """``name`` is in quotes already."""
     kinds = [key for key in DIGESTS if isinstance(fact, dict) and key in fact]
     if len(kinds) != 1:
-        raise ValueError(f"{quoted(name)} needs a size and one of {' and '.join(DIGESTS)}")
+        raise ValueError(f"{name} needs a size and one of {' and '.join(DIGESTS)}")
     digest = fact[kinds[0]]
-    _keys(quoted(name), fact, {"size", kinds[0]})
+    _keys(name, fact, {"size", kinds[0]})
     if type(fact["size"]) is not int or fact["size"] < 0:
-        raise ValueError(
-            f"the size of {quoted(name)} is {shown(fact['size'])}, not a number of bytes"
-        )
+        raise ValueError(f"the size of {name} is {shown(fact['size'])}, not a number of bytes")
     if not _is_hex(digest, DIGESTS[kinds[0]]):
-        raise ValueError(f"{kinds[0]} of {quoted(name)} is {shown(digest)}, not a digest")
+        raise ValueError(f"{kinds[0]} of {name} is {shown(digest)}, not a digest")
 
 
 def _model(name: str, raw: Any) -> LockedModel:

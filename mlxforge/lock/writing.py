@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from mlxforge.errors import ForgeError
-from mlxforge.lock.model import Lock, LockedModel, LockedSource
+from mlxforge.lock.model import Lock, LockedFile, LockedModel, LockedSource, LockedText
 from mlxforge.lock.reading import parse_lock
 
 __all__ = ["write_lock"]
@@ -44,6 +45,10 @@ def _lines(name: str, lock: Lock) -> Iterator[str]:
             yield f"  {_quoted(tool)}: {_quoted(version)}"
     if lock.source is not None:
         yield from _source(lock.source)
+    if lock.texts:
+        yield "texts:"
+        for label, text in sorted(lock.texts.items()):
+            yield from _text(label, text)
     if lock.models:
         yield "models:"
         for backend, model in sorted(lock.models.items()):
@@ -55,12 +60,31 @@ def _lines(name: str, lock: Lock) -> Iterator[str]:
 def _source(source: LockedSource) -> Iterator[str]:
     yield "source:"
     yield f"  repo: {_quoted(source.repo)}"
-    yield f"  revision: {_quoted(source.revision)}"
-    yield f"  commit: {_quoted(source.commit)}"
-    yield "  files:" if source.files else "  files: {}"
-    for file, fact in sorted(source.files.items()):
-        facts = ", ".join(f"{key}: {json.dumps(fact[key])}" for key in sorted(fact, reverse=True))
-        yield f"    {_quoted(file)}: {{{facts}}}"
+    yield from _commit("  ", source)
+
+
+def _text(label: str, text: LockedText | LockedFile) -> Iterator[str]:
+    if isinstance(text, LockedFile):
+        yield f"  {_quoted(label)}: {_fact(vars(text))}"
+        return
+    yield f"  {_quoted(label)}:"
+    yield f"    config: {_quoted(text.config)}"
+    yield f"    split: {_quoted(text.split)}"
+    yield from _commit("    ", text)
+
+
+def _commit(indent: str, locked: LockedSource | LockedText) -> Iterator[str]:
+    yield f"{indent}revision: {_quoted(locked.revision)}"
+    yield f"{indent}commit: {_quoted(locked.commit)}"
+    yield f"{indent}files:" if locked.files else f"{indent}files: {{}}"
+    for file, fact in sorted(locked.files.items()):
+        yield f"{indent}  {_quoted(file)}: {_fact(fact)}"
+
+
+def _fact(fact: Mapping[str, Any]) -> str:
+    """Its size, then its digest."""
+    facts = (f"{key}: {json.dumps(fact[key])}" for key in sorted(fact, reverse=True))
+    return f"{{{', '.join(facts)}}}"
 
 
 def _model(backend: str, model: LockedModel) -> Iterator[str]:

@@ -14,7 +14,7 @@ from mlxforge.recipe.names import check_repo
 from mlxforge.recipe.quantization import quantization
 from mlxforge.recipe.schema import NOT_IN_DOCUMENT
 from mlxforge.recipe.tree import Node, plain, positions
-from mlxforge.recipe.words import dotted
+from mlxforge.recipe.words import dotted, quoted
 
 __all__ = ["build"]
 
@@ -89,6 +89,9 @@ def _upload(draft: Draft) -> Upload | None:
     if values["repo"] is None:
         raise ForgeError("upload has no repo", "upload: {repo: owner/name}", draft.at("upload"))
     check_repo(values["repo"], "upload.repo", draft.at("upload", "repo"))
+    if values["pull_request"] and values["branch"] != "main":
+        message = f"a pull request goes to main, not to {quoted(values['branch'])}"
+        raise draft.misplaced(message, "leave upload.branch out", "upload", "branch")
     return Upload(**values)
 
 

@@ -75,10 +75,13 @@ class Text:
 
 @dataclass(frozen=True)
 class Calibrate:
+    """``overlap``: what becomes of a text that overlaps with the evaluation's, refuse or flag."""
+
     text: Text | None
     samples: int
     sequence_length: int
     seed: int
+    overlap: str
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from mlxforge.project import Built, Project
 __all__ = ["changes"]
 
 
-def changes(project: Project, built: Built | None, node: Node) -> str:
-    """``bits 4 -> 8``, ``source changed``, ``mlx 0.32.3 -> 0.32.4``; or that it never ran."""
-    if built is None or node.kind not in built.keys:
+def changes(project: Project, built: Built | None, node: Node, name: str) -> str:
+    """``bits 4 -> 8``, ``source changed``, ``mlx 0.32.3 -> 0.32.4``; or that it never ran.
+    ``name`` is the step's in its recipe (see Plan.names)."""
+    if built is None or name not in built.keys:
         return "never built"
-    key = built.keys[node.kind]
+    key = built.keys[name]
     artifact = project.store.find(node.kind, key)
     if key == node.key:
         return "was removed from the store"

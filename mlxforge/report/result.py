@@ -10,11 +10,12 @@ from typing import Any
 from mlxforge.plan import Plan
 from mlxforge.project import Project
 
-__all__ = ["figures_of"]
+__all__ = ["figures_of", "overlap_figures"]
 
 
 def figures_of(project: Project, plan: Plan) -> dict[str, Any]:
-    """Size in bytes, bits per weight, and what evaluate found; nothing is recomputed."""
+    """Size in bytes, bits per weight, what evaluate found, how far the texts overlap; nothing is
+    recomputed."""
     made = _read(project.path_of(plan.quantize) / "mlxforge.json")
     figures: dict[str, Any] = {
         "bytes": made["bytes"],
@@ -22,7 +23,14 @@ def figures_of(project: Project, plan: Plan) -> dict[str, Any]:
     }
     if plan.evaluate is not None:
         figures |= _read(project.path_of(plan.evaluate) / "result.json")
-    return figures
+    return figures | overlap_figures(project, plan)
+
+
+def overlap_figures(project: Project, plan: Plan) -> dict[str, Any]:
+    """What was found of the recipe's two texts, under ``overlap``; empty where it has but one."""
+    if plan.overlap is None:
+        return {}
+    return {"overlap": _read(project.path_of(plan.overlap) / "overlap.json")}
 
 
 @lru_cache

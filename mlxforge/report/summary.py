@@ -11,7 +11,9 @@ from mlxforge.models.blas import ADVICE, REFERENCE
 from mlxforge.plan import Plan
 from mlxforge.project import Project
 from mlxforge.recipe.words import printable
-from mlxforge.report.units import readable_bytes
+from mlxforge.report.overlap import MOST, overlap_line
+from mlxforge.report.texts import text_name
+from mlxforge.units import readable_bytes
 
 __all__ = ["summary"]
 
@@ -24,6 +26,8 @@ def summary(
     name = plan.recipe.name
     path = os.path.relpath(project.model_link(name), project.seen_from)
     rows = [("model", path), ("size", _size(figures)), *_quality(plan, figures)]
+    if (overlap := figures.get("overlap")) and overlap["share"] > MOST:
+        rows.append(("overlap", overlap_line(overlap)))
     if locked:
         rows.append(("locked", locked))
     for sample in figures.get("samples", []):
@@ -47,12 +51,12 @@ def _quality(plan: Plan, figures: Mapping[str, Any]) -> Iterator[tuple[str, str]
         yield "quality", f"not scored: {why}"
         return
     evaluate = plan.recipe.evaluate
-    assert evaluate is not None and evaluate.text is not None and evaluate.text.path is not None
+    assert evaluate is not None and evaluate.text is not None
     wanted = evaluate.samples
     short = f" of {wanted} wanted" if baseline["windows"] < wanted else ""
     yield (
         "text",
-        f"{printable(evaluate.text.path.name)}, {baseline['windows']}{short} windows of "
+        f"{text_name(evaluate.text)}, {baseline['windows']}{short} windows of "
         f"{baseline['sequence_length']} tokens ({figures['arithmetic']})",
     )
     if REFERENCE in figures["arithmetic"]:

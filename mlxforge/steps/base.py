@@ -24,11 +24,20 @@ class Step:
     version: ClassVar[int] = 1
     tools: ClassVar[tuple[str, ...]] = ()
     backend: ClassVar[bool] = False
+    network: ClassVar[bool] = False  # whether it talks to the Hub
     large_pages: ClassVar[bool] = False  # whether speed is worth some memory
     blas: ClassVar[bool] = False  # whether an optimized BLAS is worth loading on a CPU
 
     def parameters(self) -> dict[str, Any]:
         return asdict(self)  # type: ignore[call-overload,no-any-return]
+
+    def result(self, data: Path) -> Path:
+        """What the steps that need this one read; ``data`` is the folder that it wrote."""
+        return data
+
+    def complete(self) -> bool:
+        """Whether what the artifact stands for outside the store is there too."""
+        return True
 
     def run(
         self, inputs: Mapping[str, Path], out: Path, progress: Progress

@@ -17,19 +17,31 @@ __all__ = ["Download"]
 @dataclass(frozen=True)
 class Download(Step):
     """No inputs -> ``snapshot.json``, the receipt; the files stay in the cache that all tools
-    share. ``files`` is the lock's: name -> size and digest."""
+    share. ``files`` is the lock's: name -> size and digest. ``repo_type``: model or dataset."""
 
     repo: str
     commit: str
     files: Mapping[str, Mapping[str, Any]]
+    repo_type: str = "model"
 
     kind = "download"
+    network = True
+
+    def parameters(self) -> dict[str, Any]:
+        """A model's are as they were before there were data sets, and so are their keys."""
+        parameters = super().parameters()
+        if self.repo_type == "model":
+            del parameters["repo_type"]
+        return parameters
 
     def folder(self) -> Path:
         """Where the files lie on this machine."""
         from mlxforge.hub.cache import snapshot_folder
 
-        return snapshot_folder(self.repo, self.commit)
+        return snapshot_folder(self.repo, self.commit, self.repo_type)
+
+    def result(self, data: Path) -> Path:
+        return self.folder()
 
     def complete(self) -> bool:
         """Whether every file is in the cache with its size; the digests were checked once."""
@@ -45,7 +57,7 @@ class Download(Step):
         from mlxforge.hub.client import fetch_snapshot
         from mlxforge.hub.verify import check_files
 
-        folder = fetch_snapshot(self.repo, self.commit, self.files, progress)
+        folder = fetch_snapshot(self.repo, self.commit, self.files, progress, self.repo_type)
         check_files(folder, self.files)
         receipt = {"repo": self.repo, "commit": self.commit, "files": dict(self.files)}
         (out / "snapshot.json").write_text(json.dumps(receipt, indent=1, sort_keys=True) + "\n")

@@ -23,16 +23,24 @@ HUGE_PAGES = "glibc.malloc.hugetlb=1"
 """Memory in large pages where the system has them: a fifth less CPU for reading and packing. Only
 glibc looks at it, and only at a program's start."""
 
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+
 _running: set[subprocess.Popen[str]] = set()
 _guard = threading.Lock()
 
 
 def step_environment(step: Step) -> dict[str, str]:
-    """The environment that a step's process is started with."""
-    if not step.large_pages:
-        return dict(os.environ)
-    tunables = ":".join(filter(None, (HUGE_PAGES, os.environ.get("GLIBC_TUNABLES"))))
-    return {**os.environ, "GLIBC_TUNABLES": tunables}
+    """The environment that a step's process is started with: with no token of the Hub, and no way
+    there, for a step that has no business with it."""
+    environment = dict(os.environ)
+    if not step.network:
+        for name in TOKENS:
+            environment.pop(name, None)
+        environment["HF_HUB_OFFLINE"] = "1"
+    if step.large_pages:
+        tunables = filter(None, (HUGE_PAGES, os.environ.get("GLIBC_TUNABLES")))
+        environment["GLIBC_TUNABLES"] = ":".join(tunables)
+    return environment
 
 
 def run_in_process(

@@ -12,6 +12,8 @@ __all__ = ["STEPS", "make_step"]
 STEPS = {
     "download": "mlxforge.steps.download:Download",
     "inspect": "mlxforge.steps.inspect:Inspect",
+    "text": "mlxforge.steps.text:Text",
+    "overlap": "mlxforge.steps.overlap:Overlap",
     "quantize": "mlxforge.steps.quantize:Quantize",
     "baseline": "mlxforge.steps.baseline:Baseline",
     "evaluate": "mlxforge.steps.evaluate:Evaluate",

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from mlxforge.report.units import readable_rate
+from mlxforge.units import readable_rate
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -14,7 +14,8 @@ from mlxforge.locking import keep_model
 from mlxforge.plan import Node, Plan
 from mlxforge.project import Project
 from mlxforge.report.gates import check_gates
-from mlxforge.report.result import figures_of
+from mlxforge.report.overlap import check_overlap
+from mlxforge.report.result import figures_of, overlap_figures
 from mlxforge.report.summary import summary
 from mlxforge.tasks.display import Display
 from mlxforge.tasks.order import Halt
@@ -35,12 +36,14 @@ def plan_tasks(
     model in the store needs no download. Up to date means in the store, whatever doit's own
     record says. ``say`` is given the summary of each plan that was finished.
     """
-    seen: set[str] = set()
+    users: dict[str, list[Plan]] = {}
     for plan in plans:
         for node in plan.nodes():
-            if node.key not in seen:
-                seen.add(node.key)
-                yield _step_task(project, plan, node, display, halt)
+            users.setdefault(node.key, []).append(plan)
+    for plan in plans:
+        for node in plan.nodes():
+            if users[node.key][0] is plan:
+                yield _step_task(project, users[node.key], node, display, halt)
         yield _recipe_task(project, plan, display, say, halt)
 
 
@@ -57,18 +60,23 @@ def finish(project: Project, plan: Plan) -> str:
     """
     figures = figures_of(project, plan)
     check_gates(plan.recipe, figures, project.path_of(plan.quantize))
+    check_overlap(plan.recipe, figures)
     kept = keep_model(project, plan)
     project.finish(plan, figures)
     return summary(project, plan, figures, kept)
 
 
-def _step_task(project: Project, plan: Plan, node: Node, display: Display, halt: Halt) -> Task:
-    """``plan`` is the first that needs the step."""
-    title = f"{node.kind} {plan.recipe.name}"
+def _step_task(
+    project: Project, users: Sequence[Plan], node: Node, display: Display, halt: Halt
+) -> Task:
+    """``users`` need the step; it runs as a step of the first."""
+    plan = users[0]
+    name = plan.names[node.key]
+    title = f"{node.kind} {plan.recipe.name}{name.removeprefix(node.kind)}"
 
     def run() -> Any:
+        from mlxforge.checks import check_layers
         from mlxforge.execute import execute  # for those with work to do
-        from mlxforge.tasks.check import check_layers
 
         if halt.stops(plan):
             return TaskFailed("halted", report=False)
@@ -85,9 +93,12 @@ def _step_task(project: Project, plan: Plan, node: Node, display: Display, halt:
                 lambda *progress: display.advanced(title, *progress),
                 lambda: display.note(f"{title}: another build is making it, waiting"),
             )
+            if node.kind == "overlap":
+                _check_overlaps(project, users)
         except ForgeError as error:
             halt.failed(plan)
-            return _failed(display, title, error)
+            at = error.at or plan.position_of(node)
+            return _failed(display, title, ForgeError(error.message, error.hint, at))
         except Exception:
             halt.failed(plan)
             raise
@@ -97,11 +108,36 @@ def _step_task(project: Project, plan: Plan, node: Node, display: Display, halt:
     return Task(
         task_name(node),
         [run],
-        setup=[task_name(value) for _, value in node.inputs if isinstance(value, Node)],
+        setup=[*_inputs(node), *_guards(users, node)],
         uptodate=[lambda task, values: project.done(node)],
         title=lambda task: title,
         io={"capture": False},
     )
+
+
+def _inputs(node: Node) -> list[str]:
+    return [task_name(value) for _, value in node.inputs if isinstance(value, Node)]
+
+
+def _guards(users: Sequence[Plan], node: Node) -> list[str]:
+    """What must have gone well before long work begins: a recipe's texts must not overlap."""
+    overlaps = [plan.overlap for plan in users]
+    if node.kind not in ("quantize", "baseline") or None in overlaps:
+        return []
+    return list(dict.fromkeys(task_name(overlap) for overlap in overlaps if overlap))
+
+
+def _check_overlaps(project: Project, users: Sequence[Plan]) -> None:
+    """Raises ForgeError where no recipe lets pass what was found; one that does is built, the
+    others are refused at their end."""
+    refusals = []
+    for plan in users:
+        try:
+            check_overlap(plan.recipe, overlap_figures(project, plan))
+            return
+        except ForgeError as error:
+            refusals.append(error)
+    raise refusals[0]
 
 
 def _recipe_task(
@@ -126,7 +162,7 @@ def _recipe_task(
     return Task(
         name,
         [run],
-        setup=list(dict.fromkeys(task_name(node) for node in (plan.quantize, plan.final))),
+        setup=[task_name(node) for node in plan.ends],
         uptodate=[False],
         title=lambda task: name,
         doc=f"build {name}",

@@ -24,17 +24,17 @@ def needed(project: Project, plan: Plan) -> list[Node]:
                     walk(value)
             found[node.key] = node
 
-    walk(plan.quantize)
-    walk(plan.final)
+    for end in plan.ends:
+        walk(end)
     return list(found.values())
 
 
 def work_order(project: Project, plans: Sequence[Plan]) -> Iterator[Node | Plan]:
     """Every step that has to run, once, and every plan after its last step.
 
-    All sources are inspected first, so that what cannot be built is told before long work
-    begins. Then source by source: a source's files are read by one step right after the other,
-    while the system still has them in memory.
+    All sources are inspected and all texts compared first, so that what cannot be built is told
+    before long work begins. Then source by source: a source's files are read by one step right
+    after the other, while the system still has them in memory.
     """
     steps = {id(plan): needed(project, plan) for plan in plans}
     seen: set[str] = set()
@@ -50,6 +50,8 @@ def work_order(project: Project, plans: Sequence[Plan]) -> Iterator[Node | Plan]
         sources.setdefault(plan.source.key, []).append(plan)
     for plan in plans:
         yield from fresh(plan, "download", "inspect")
+    for plan in plans:
+        yield from fresh(plan, "text", "overlap")
     for together in sources.values():
         for plan in together:
             yield from fresh(plan, "quantize")

@@ -7,6 +7,7 @@ from mlxforge.plan import NotLocked
 from mlxforge.project import Built, Project
 from mlxforge.recipe.model import Recipe
 from mlxforge.report.gates import check_gates
+from mlxforge.report.overlap import check_overlap
 
 __all__ = ["status_of"]
 
@@ -26,12 +27,13 @@ def status_of(project: Project, recipe: Recipe) -> tuple[str, Built | None]:
         return "missing", None
     if plan is None:
         return "stale", built
-    if built.keys != {node.kind: node.key for node in plan.nodes()}:
+    if built.keys != {name: key for key, name in plan.names.items()}:
         return "stale", built
-    if not all(project.done(node) for node in (plan.quantize, plan.final)):
+    if not all(project.done(node) for node in plan.ends):
         return "missing", None
     try:
         check_gates(recipe, built.figures, project.model_link(recipe.name))
+        check_overlap(recipe, built.figures)
     except ForgeError:
         return "gate missed", built
     return "built", built

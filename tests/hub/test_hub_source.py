@@ -170,15 +170,20 @@ def test_wrong_bytes_of_the_right_length_are_refused_and_fetched_anew(
 ) -> None:
     hub.commit(REPO, model)
     workspace.recipe("tiny", recipe())
-    hub.wrong = {"model.safetensors", "generation_config.json"}
+    hub.wrong = {"tokenizer_config.json", "generation_config.json"}
     told = workspace.refused("build", "tiny")
     assert "generation_config.json as downloaded has another git_sha1 than the lock says" in told
     assert "(and 1 more files)" in told
+    assert "model.safetensors" not in hub.downloads()  # the small ones come first
+    hub.wrong = {"model.safetensors"}
+    told = workspace.refused("build", "tiny")
+    assert "model.safetensors as downloaded has another sha256 than the lock says" in told
     assert workspace.artifacts() == []
     hub.wrong.clear()
     hub.requests.clear()
     workspace.build("tiny")
-    assert hub.downloads() == ["generation_config.json", "model.safetensors"]
+    assert "model.safetensors" in hub.downloads()
+    assert "generation_config.json" not in hub.downloads()
 
 
 def test_a_wrong_config_is_refused_before_anything_is_locked(

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Workspace
-from tests.real.smollm2 import fetch, make_smollm2
 
-TEXT_WHEEL = "exllamav2==0.3.2"
-TEXT = "exllamav2/conversion/standard_cal_data/wiki.utf8"
 WINDOWS, LENGTH = 4, 256
 
 SHARED = f"""\
@@ -35,22 +30,6 @@ RECIPES = {
     "smol-mxfp8": "extends: _smol.yaml\nquantize: {mode: mxfp8}\n",
 }
 BUILT = ("smol-8bit", "smol-6bit", "smol-4bit", "smol-3bit", "smol-mixed", "smol-mxfp8")
-
-
-@pytest.fixture(scope="module")
-def downloads(request: pytest.FixtureRequest) -> Path:
-    """The model and the text, kept between runs in pytest's cache folder."""
-    assert request.config.cache is not None
-    folder = request.config.cache.mkdir("smollm2")
-    with tempfile.TemporaryDirectory() as scratch:
-        if not (folder / "smollm2").exists():
-            staged = Path(scratch) / "smollm2"
-            make_smollm2(staged, Path(scratch))
-            shutil.move(staged, folder / "smollm2")
-        if not (folder / "wiki.txt").exists():
-            with fetch(TEXT_WHEEL, Path(scratch)) as wheel:
-                (folder / "wiki.txt").write_bytes(wheel.read(TEXT))
-    return folder
 
 
 @pytest.fixture(scope="module")

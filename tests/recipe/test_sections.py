@@ -38,7 +38,7 @@ def test_sections_have_their_defaults(project: Project) -> None:
     recipe = project.recipe(SOURCE + "calibrate: {}\nevaluate: {}\nupload: {repo: a/b}\n")
     calibrate, evaluate, upload = recipe.calibrate, recipe.evaluate, recipe.upload
     assert (calibrate.text, calibrate.samples) == (None, 128)
-    assert (calibrate.sequence_length, calibrate.seed) == (512, 0)
+    assert (calibrate.sequence_length, calibrate.seed, calibrate.overlap) == (512, 0, "refuse")
     assert (evaluate.text, evaluate.samples, evaluate.sequence_length) == (None, 16, 512)
     assert evaluate.metrics == ("perplexity", "kl_divergence", "top1_agreement")
     assert (evaluate.prompts, evaluate.max_tokens, evaluate.require) == ((), 64, ())

@@ -15,7 +15,7 @@ PROBE = """\
 import sys
 from doit.doit_cmd import DoitMain
 code = DoitMain().run(sys.argv[1:])
-heavy = ("mlx", "mlx_lm", "transformers", "huggingface_hub", "numpy", "tokenizers")
+heavy = ("mlx", "mlx_lm", "transformers", "huggingface_hub", "numpy", "tokenizers", "pyarrow")
 print("HEAVY", sorted(name for name in heavy if name in sys.modules))
 sys.exit(code)
 """

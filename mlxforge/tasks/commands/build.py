@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 from doit.cmd_run import Run as DoitRun
 from doit.cmd_run import opt_continue, opt_num_process
@@ -14,16 +14,19 @@ from doit.dependency import Dependency, JSONCodec, MD5Checker, SqliteDB
 from doit.task import Task
 
 from mlxforge.errors import ForgeError
+from mlxforge.lock import lock_file
 from mlxforge.plan import NotLocked, Plan
 from mlxforge.project import Project
 from mlxforge.recipe.model import Recipe
-from mlxforge.report.units import readable_bytes
+from mlxforge.report.overlap import check_overlap
+from mlxforge.report.result import overlap_figures
 from mlxforge.steps.process import stop_all
 from mlxforge.tasks.commands.base import ForgeCommand, in_project
 from mlxforge.tasks.display import Display, make_display
 from mlxforge.tasks.graph import finish, plan_tasks, task_name
 from mlxforge.tasks.order import Halt, needed, work_order
 from mlxforge.tasks.reporter import BuildReporter
+from mlxforge.units import readable_bytes
 
 __all__ = ["Build", "Run"]
 
@@ -37,7 +40,7 @@ class Build(ForgeCommand, DoitRun):  # type: ignore[misc]
         "that fails does not stop the others; -n 2 runs two steps at a time."
     )
     execute_tasks = True
-    cmd_options = (opt_continue, opt_num_process)
+    cmd_options: ClassVar[tuple[Any, ...]] = (opt_continue, opt_num_process)
 
     def run(self, project: Project, params: Any, names: list[str]) -> int:
         recipes = self.selected(project, names)
@@ -48,9 +51,24 @@ class Build(ForgeCommand, DoitRun):  # type: ignore[misc]
         )
         with _interruptible() as status, project.store.in_use():
             plans, failed = self._plans(project, recipes, display, params["continue"])
-            code = self._build(project, plans, display, params)
-            return 3 if failed and not code else code
+            code, finished = self._build(project, plans, display, params)
+            told, well = self._publish(project, finished, display)
+            for text in told:
+                print(text)
+            return code or (3 if failed else 0 if well else 1)
         return status[0]
+
+    def _publish(
+        self, project: Project, plans: Sequence[Plan], display: Display
+    ) -> tuple[list[str], bool]:
+        """Those whose recipe says `upload.on_build`: what to say of them, and whether it went
+        well."""
+        wanted = [plan for plan in plans if plan.recipe.upload and plan.recipe.upload.on_build]
+        if not wanted:
+            return [], True
+        from mlxforge.tasks.publishing import publish_all
+
+        return publish_all(project, wanted, display, again=False)
 
     def _plans(
         self, project: Project, recipes: list[Recipe], display: Display, go_on: bool
@@ -71,22 +89,25 @@ class Build(ForgeCommand, DoitRun):  # type: ignore[misc]
         try:
             plan = project.plan(recipe)
         except NotLocked:
-            from mlxforge.locking import make_lock
-
-            display.note(f"locked {recipe.name}: wrote {make_lock(project, recipe).name}")
+            display.note(f"locked {recipe.name}: {_lock(project, recipe)}")
             plan = project.plan(recipe)
+        if plan.overlap and project.done(plan.overlap):
+            check_overlap(recipe, overlap_figures(project, plan))
         if project.done(plan.quantize) or recipe.source.path is None:
             return plan
+        from mlxforge.checks import check_layers
         from mlxforge.execute import execute
-        from mlxforge.tasks.check import check_layers
 
         if not project.done(plan.inspect):
             execute(project, plan.inspect, lambda done, total, unit: None)
         check_layers(project, plan)
         return plan
 
-    def _build(self, project: Project, plans: list[Plan], display: Display, params: Any) -> int:
-        """Finish what is done at once, hand the rest to doit; a summary of each in the end."""
+    def _build(
+        self, project: Project, plans: list[Plan], display: Display, params: Any
+    ) -> tuple[int, list[Plan]]:
+        """Finish what is done at once, hand the rest to doit; a summary of each in the end.
+        The status, and the plans that were finished."""
         halt = Halt(plans, params["continue"])
         summaries: dict[str, str] = {}
 
@@ -111,10 +132,10 @@ class Build(ForgeCommand, DoitRun):  # type: ignore[misc]
             tasks = list(plan_tasks(project, unfinished, display, say, halt))
             order = [task_name(work) for work in work_order(project, unfinished)]
             code = self._run_doit(tasks, order, display, params) or code
-        for plan in plans:
-            if text := summaries.get(plan.recipe.name):
-                print(text)
-        return code
+        finished = [plan for plan in plans if plan.recipe.name in summaries]
+        for plan in finished:
+            print(summaries[plan.recipe.name])
+        return code, finished
 
     def _run_doit(self, tasks: list[Task], order: list[str], display: Display, params: Any) -> int:
         self.task_list = tasks
@@ -130,6 +151,16 @@ class Build(ForgeCommand, DoitRun):  # type: ignore[misc]
             par_type="thread",
         )
         return code
+
+
+def _lock(project: Project, recipe: Recipe) -> str:
+    """Lock what is not locked yet; what was done."""
+    from mlxforge.locking import complete_lock, make_lock
+
+    if project.lock(recipe) is None:
+        return f"wrote {make_lock(project, recipe).name}"
+    added = ", ".join(complete_lock(project, recipe))
+    return f"added {added} to {lock_file(recipe.file, recipe.name).name}"
 
 
 @contextlib.contextmanager

@@ -7,9 +7,9 @@ from typing import Any
 from mlxforge.errors import ForgeError
 from mlxforge.project import Project
 from mlxforge.report.table import print_table
-from mlxforge.report.units import readable_bytes
 from mlxforge.store.garbage import find_garbage, find_orphans, remove, remove_orphan
 from mlxforge.tasks.commands.base import ForgeCommand
+from mlxforge.units import readable_bytes
 
 __all__ = ["Collect"]
 

@@ -10,9 +10,9 @@ from doit.cmd_list import List as DoitList
 from mlxforge.errors import ForgeError
 from mlxforge.project import Project
 from mlxforge.report.table import print_table
-from mlxforge.report.units import readable_bytes
 from mlxforge.tasks.commands.base import ForgeCommand, in_project
 from mlxforge.tasks.status import status_of
+from mlxforge.units import readable_bytes
 
 __all__ = ["List", "ListRecipes"]
 

@@ -19,7 +19,7 @@ def _flag(name: str, says: str) -> dict[str, Any]:
 
 class LockRecipes(ForgeCommand):
     name = "lock"
-    doc_purpose = "pin a recipe's source, tools and model; --check them, --upgrade them"
+    doc_purpose = "pin a recipe's source, texts, tools and model; --check them, --upgrade them"
     doc_usage = "TASK... | GLOB"
     doc_description = (
         "Asks the Hub for commits, sizes and digests, downloads no weights, and writes "
@@ -38,7 +38,7 @@ class LockRecipes(ForgeCommand):
 
     def _one(self, project: Project, recipe: Recipe, params: Any) -> bool:
         """Whether the lock holds, or does now."""
-        from mlxforge.locking import make_lock, moved
+        from mlxforge.locking import complete_lock, make_lock, moved
 
         name = lock_file(recipe.file, recipe.name).name
         lock = project.lock(recipe)
@@ -50,6 +50,9 @@ class LockRecipes(ForgeCommand):
             print(f"{recipe.name}: wrote {name}")
             return True
         ask = bool(params["check"] or params["upgrade"])  # what is locked needs no Hub
+        if not ask and (added := complete_lock(project, recipe)):
+            print(f"{recipe.name}: added {', '.join(added)} to {name}")
+            lock = project.lock(recipe) or lock
         facts = moved(project, recipe, lock, ask)
         if not facts:
             print(f"{recipe.name}: {name} holds")

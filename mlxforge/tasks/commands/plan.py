@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from mlxforge.checks import check_layers, layer_table
 from mlxforge.execute import execute
+from mlxforge.lock import texts_by_section
 from mlxforge.models.size import assignment_bytes, model_size
 from mlxforge.plan import Node, NotLocked, Plan
 from mlxforge.project import Project
@@ -13,9 +15,8 @@ from mlxforge.recipe.model import Recipe
 from mlxforge.report.changes import changes
 from mlxforge.report.layers import layer_rows
 from mlxforge.report.table import print_table
-from mlxforge.report.units import readable_bytes
-from mlxforge.tasks.check import check_layers, layer_table
 from mlxforge.tasks.commands.base import ForgeCommand
+from mlxforge.units import readable_bytes
 
 __all__ = ["PlanRecipes"]
 
@@ -47,10 +48,7 @@ class PlanRecipes(ForgeCommand):
         try:
             plan = project.plan(recipe)
         except NotLocked as error:
-            scored = recipe.evaluate is not None and recipe.evaluate.text is not None
-            steps = ["download", "inspect", "quantize"] + ["baseline"] * scored
-            steps += ["evaluate"] * (recipe.evaluate is not None)
-            print(f"  would run {', '.join(steps)}\n  {error}")
+            print(f"  would run {', '.join(_unlocked_steps(recipe))}\n  {error}")
             return
         if recipe.source.path is not None and not project.done(plan.inspect):
             project.store.prepare()
@@ -77,6 +75,24 @@ class PlanRecipes(ForgeCommand):
         )
 
 
+def _unlocked_steps(recipe: Recipe) -> Iterator[str]:
+    """The kinds of steps that a build would run, as far as the recipe alone tells."""
+    texts = texts_by_section(recipe)
+    from_hub = any(text.dataset for text in texts.values())
+    if recipe.source.repo or from_hub:
+        yield "download"
+    yield "inspect"
+    if from_hub:
+        yield "text"
+    if len(texts) == 2:
+        yield "overlap"
+    yield "quantize"
+    if "evaluate" in texts:
+        yield "baseline"
+    if recipe.evaluate:
+        yield "evaluate"
+
+
 def _step_rows(project: Project, plan: Plan) -> Iterator[tuple[str, str, str, str]]:
     needed = _needed(project, plan)
     built = project.built(plan.recipe.name)
@@ -86,8 +102,8 @@ def _step_rows(project: Project, plan: Plan) -> Iterator[tuple[str, str, str, st
         elif node.key not in needed:
             state, why = "not needed", "what would need it is in the store"
         else:
-            state, why = "would run", changes(project, built, node)
-        yield f"  {node.kind}", node.key[:12], state, why
+            state, why = "would run", changes(project, built, node, plan.names[node.key])
+        yield f"  {plan.names[node.key]}", node.key[:12], state, why
 
 
 def _needed(project: Project, plan: Plan) -> set[str]:
@@ -101,5 +117,6 @@ def _needed(project: Project, plan: Plan) -> set[str]:
                 if isinstance(value, Node):
                     walk(value)
 
-    walk(plan.final)
+    for end in plan.ends:
+        walk(end)
     return found

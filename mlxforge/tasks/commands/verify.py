@@ -6,8 +6,8 @@ from typing import Any
 
 from mlxforge.errors import ForgeError
 from mlxforge.project import Project
-from mlxforge.report.units import readable_bytes
 from mlxforge.tasks.commands.base import ForgeCommand
+from mlxforge.units import readable_bytes
 
 __all__ = ["Verify"]
 
