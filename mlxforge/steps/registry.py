@@ -17,6 +17,7 @@ STEPS = {
     "quantize": "mlxforge.steps.quantize:Quantize",
     "baseline": "mlxforge.steps.baseline:Baseline",
     "evaluate": "mlxforge.steps.evaluate:Evaluate",
+    "upload": "mlxforge.steps.upload:Upload",
 }
 
 

@@ -1,0 +1,28 @@
+"""Pull requests on the Hub, found again by their title."""
+
+from __future__ import annotations
+
+from huggingface_hub import HfApi
+
+__all__ = ["find_pull_request", "open_pull_request", "show_pull_request"]
+
+
+def find_pull_request(api: HfApi, repo: str, title: str) -> str | None:
+    """The ref of the open pull request of that title, so that none is opened twice."""
+    for entry in api.get_repo_discussions(repo, discussion_type="pull_request"):
+        if entry.title == title and entry.status in ("draft", "open"):
+            return f"refs/pr/{entry.num}"
+    return None
+
+
+def open_pull_request(api: HfApi, repo: str, title: str, description: str) -> str:
+    """The ref of a new one, to commit to. It is a draft until it is shown."""
+    made = api.create_pull_request(repo, title, description=description)
+    return made.git_reference or f"refs/pr/{made.num}"
+
+
+def show_pull_request(api: HfApi, repo: str, revision: str) -> None:
+    """Let a draft be seen and merged."""
+    number = int(revision.rsplit("/", 1)[1])
+    if api.get_discussion_details(repo, number).status == "draft":
+        api.change_discussion_status(repo, number, "open")

@@ -1,0 +1,190 @@
+"""Publishing a finished model: its files, its card, and the recipe and lock that made it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlxforge import __version__
+from mlxforge.errors import ForgeError
+from mlxforge.lock import lock_file
+from mlxforge.locking import recipe_digest
+from mlxforge.plan import Plan
+from mlxforge.progress import Progress
+from mlxforge.project import Project
+from mlxforge.recipe.model import Upload as Wanted
+from mlxforge.report.card import model_card
+from mlxforge.report.facts import card_facts
+from mlxforge.report.upload import dry_run_lines
+from mlxforge.steps.process import run_in_process
+from mlxforge.steps.upload import Upload
+from mlxforge.store.keys import digest
+
+__all__ = ["Publication", "last_receipt", "preview", "publication", "publish"]
+
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What is to be published of a finished build. ``model``: names -> sha256, as built; ``texts``
+    are made for it."""
+
+    plan: Plan
+    wanted: Wanted
+    folder: Path
+    model: Mapping[str, str]
+    model_digest: str
+    texts: Mapping[str, bytes]
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """The sha256 of every file."""
+        made = {name: hashlib.sha256(text).hexdigest() for name, text in self.texts.items()}
+        return {**self.model, **made}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Equal where nothing that is published, and nowhere that it goes, has changed."""
+        return digest({"files": self.digests, "upload": asdict(self.wanted)})
+
+    def stage(self, folder: Path) -> None:
+        """Put all files into ``folder``; the model's as links."""
+        for name in self.model:
+            (folder / name).symlink_to(self.folder / name)
+        for name, text in self.texts.items():
+            (folder / name).write_bytes(text)
+
+    def step(self) -> Upload:
+        recipe, wanted = self.plan.recipe, self.wanted
+        lines = [
+            f"model {self.model_digest}",
+            f"recipe {recipe_digest(recipe)} ({recipe.name}.yaml)",
+        ]
+        name = f"{recipe.name}.lock"
+        if name in self.texts:
+            lines.append(f"lock {self.digests[name]} ({name})")
+        locked = f" and {name}" if name in self.texts else ""
+        return Upload(
+            wanted.repo,
+            wanted.private,
+            wanted.branch,
+            wanted.pull_request,
+            f"Model {self.model_digest[:12]} from {recipe.name}.yaml{locked}",
+            "\n".join([*lines, f"mlxforge {__version__}"]),
+            f"mlxforge-{self.model_digest[:12]}",
+            self.digests,
+        )
+
+
+def publication(project: Project, plan: Plan) -> Publication:
+    """Raises ForgeError where the recipe says nothing of an upload, or the model is not built."""
+    recipe = plan.recipe
+    if recipe.upload is None:
+        raise ForgeError(
+            f"{recipe.name} has no `upload`", "add  upload: {repo: owner/name}  to the recipe"
+        )
+    artifact = project.find(plan.quantize)
+    if artifact is None or not project.done(plan.final):
+        raise ForgeError(f"{recipe.name} has not been built", f"doit build {recipe.name}")
+    manifest = artifact.manifest
+    texts = {f"{recipe.name}.yaml": _recipe_text(plan)}
+    lock = lock_file(recipe.file, recipe.name)
+    if lock.is_file():
+        texts[lock.name] = lock.read_bytes()
+    texts[CARD] = model_card(card_facts(project, plan, manifest, set(texts))).encode()
+    return Publication(
+        plan,
+        recipe.upload,
+        artifact.data,
+        {name: fact.sha256 for name, fact in manifest.files.items()},
+        manifest.digest,
+        texts,
+    )
+
+
+def preview(project: Project, plan: Plan) -> str:
+    """What `doit upload` would do, and the card; asks the Hub what is there, sends nothing."""
+    from mlxforge.hub.publish import Target, changes, published
+
+    ready = publication(project, plan)
+    wanted = ready.wanted
+    target = Target(wanted.repo, wanted.private, wanted.branch, wanted.pull_request)
+    place = f"preview-{plan.recipe.name}"
+    project.store.prepare()
+    with project.store.locked(place), project.store.staging(place) as folder:
+        ready.stage(folder)
+        needed = changes(folder, published(target), lambda path: ready.digests[path.name])
+        sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    how = "a pull request to " if wanted.pull_request else ""
+    where = f"{how}{wanted.repo} ({'private' if wanted.private else 'public'}), {wanted.branch}"
+    lines = dry_run_lines(plan.recipe.name, where, sizes, needed.send, needed.remove)
+    return f"{lines}\n\n{ready.texts[CARD].decode()}"
+
+
+def publish(project: Project, ready: Publication, progress: Progress) -> dict[str, Any]:
+    """Send what is not there yet; the receipt, which is also kept in the store.
+
+    Raises ForgeError where the Hub cannot be reached, refuses, or keeps other bytes.
+    """
+    store, name = project.store, ready.plan.recipe.name
+    place = f"upload-{name}"
+    with store.locked(place), store.staging(place) as folder:
+        ready.stage(folder)
+        with store.staging(f"{place}-receipt") as out:
+            log = store.root / "logs" / f"{place}.log"
+            run_in_process(ready.step(), {"folder": folder}, out, log, progress)
+            receipt: dict[str, Any] = json.loads((out / "receipt.json").read_bytes())
+    receipt["fingerprint"] = ready.fingerprint
+    kept = _receipt_file(project, name)
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text(json.dumps(receipt, indent=1, sort_keys=True) + "\n")
+    return receipt
+
+
+def last_receipt(project: Project, name: str) -> dict[str, Any] | None:
+    """Of the recipe's last upload from this store."""
+    try:
+        return dict(json.loads(_receipt_file(project, name).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _receipt_file(project: Project, name: str) -> Path:
+    return project.store.root / "uploads" / f"{name}.json"
+
+
+class _Plain(yaml.SafeDumper):
+    """YAML without the anchors that recipes may not have."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _recipe_text(plan: Plan) -> bytes:
+    """The resolved recipe as a recipe: whole in itself, and publishing nothing."""
+    recipe = plan.recipe
+    document = {key: value for key, value in recipe.document.items() if key != "upload"}
+    document = _without_folders(document)
+    body = yaml.dump(document, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=100)
+    said = f"# {recipe.name}, with everything that it extends and every default.\n"
+    return (said + body).encode()
+
+
+def _without_folders(value: Any) -> Any:
+    """Local paths by their last part: where things lie on this disk is nobody's business."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: Path(inner).name
+        if key == "path" and isinstance(inner, str)
+        else _without_folders(inner)
+        for key, inner in value.items()
+    }

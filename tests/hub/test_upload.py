@@ -1,0 +1,375 @@
+"""`doit upload`: what goes to the Hub, what does not, and what is said when it goes wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import DOIT, Workspace
+from tests.faults.test_kill import marked, wait_for
+from tests.hub.server import TOKEN, Hub
+from tests.hub.test_hub_source import REPO, bytes_of, digest_of, empty_cache
+
+TARGET = "acme/tiny-4bit"
+CARD = b"---\nlicense: apache-2.0\nlanguage: en\n---\n# Tiny\n"
+
+
+def recipe(upload: str = "", bits: int = 4, repo: str = TARGET) -> str:
+    source = f"source: {{repo: {REPO}}}\nquantize: {{bits: {bits}}}\n"
+    return f"{source}upload: {{repo: {repo}{upload}}}\n"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Path]) -> Path:
+    """A project and a cache, with the model built from a Hub that is gone."""
+    root = tmp_path_factory.mktemp("built")
+    files = {path.name: path.read_bytes() for path in tiny().iterdir()}
+    workspace = Workspace(root / "project")
+    workspace.recipe("tiny", recipe())
+    with Hub(root / "hub") as hub:
+        hub.commit(REPO, files | {"README.md": CARD, "LICENSE": b"Apache License"})
+        done = workspace.doit(
+            "build", "tiny", HF_ENDPOINT=hub.endpoint, HF_HUB_OFFLINE="0",
+            HF_HUB_DISABLE_XET="1", HF_HOME=str(root / "hf-home"),
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+@pytest.fixture
+def project(hub: Hub, built: Path, tmp_path: Path) -> Workspace:
+    """The built project, with a Hub that has its source and nothing else."""
+    for name in ("project", "hf-home"):
+        shutil.copytree(built / name, tmp_path / name, symlinks=True)
+    (snapshot,) = (tmp_path / "hf-home" / "hub").glob("models--acme--tiny/snapshots/*")
+    hub.commit(REPO, {path.name: path.read_bytes() for path in snapshot.iterdir()})
+    workspace = object.__new__(Workspace)
+    workspace.root = tmp_path / "project"
+    return workspace
+
+
+def upload(project: Workspace, *words: str, **environment: str) -> str:
+    done = project.doit("upload", "tiny", *words, **({"HF_TOKEN": TOKEN} | environment))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def refused(project: Workspace, **environment: str) -> str:
+    told = project.refused("upload", "tiny", **({"HF_TOKEN": TOKEN} | environment))
+    lines = told.split("upload tiny FAILED\n")[-1].strip().splitlines()
+    assert 1 <= len(lines) <= 2, told
+    return "\n".join(lines)
+
+
+def written(hub: Hub) -> list[str]:
+    """Requests that could change something."""
+    return [line for line in hub.requests if not line.startswith(("GET ", "HEAD "))]
+
+
+def matches(hub: Hub, project: Workspace, revision: str = "main") -> bool:
+    """Whether the Hub has the built model, whole."""
+    there = hub.files(TARGET, revision)
+    return {name: there.get(name) for name in bytes_of(project)} == bytes_of(project)
+
+
+@pytest.mark.parametrize("xet", [False, True], ids=["classic LFS", "xet-era pipeline"])
+def test_a_model_its_card_its_recipe_and_its_lock_are_published_and_tagged(
+    hub: Hub, project: Workspace, xet: bool
+) -> None:
+    hub.regular = xet
+    told = upload(project, HF_HUB_DISABLE_XET="0" if xet else "1")
+    (artifact,) = project.artifacts("quantize")
+    manifest = json.loads((artifact / "manifest.json").read_text())
+    there = hub.files(TARGET)
+    assert {n: hashlib.sha256(there[n]).hexdigest() for n in manifest["files"]} == {
+        n: fact["sha256"] for n, fact in manifest["files"].items()
+    }
+    assert there.keys() - manifest["files"].keys() == {
+        "README.md", "tiny.yaml", "tiny.lock", ".gitattributes",
+    }  # fmt: skip
+    assert there["LICENSE"] == b"Apache License"
+    assert there["tiny.lock"] == (project.root / "recipes" / "tiny.lock").read_bytes()
+    front = yaml.safe_load(there["README.md"].decode().split("---")[1])
+    assert front["base_model"] == REPO and front["license"] == "apache-2.0"
+    assert hub.repositories[TARGET].private
+    (commit, title), *_ = hub.commits(TARGET)
+    digest = manifest["digest"]
+    assert title == f"Model {digest[:12]} from tiny.yaml and tiny.lock"
+    assert hub.tags(TARGET) == {f"mlxforge-{digest[:12]}": commit}
+    assert f"published   {hub.endpoint}/{TARGET}" in told
+    assert f"commit      {commit} on main, tag mlxforge-{digest[:12]}" in told
+
+
+@pytest.mark.parametrize("xet", [False, True], ids=["classic LFS", "xet-era pipeline"])
+def test_what_is_there_is_not_sent_again(hub: Hub, project: Workspace, xet: bool) -> None:
+    hub.regular = xet
+    environment = {"HF_HUB_DISABLE_XET": "0" if xet else "1"}
+    upload(project, **environment)
+    hub.requests.clear()
+    hub.received.clear()
+    assert "sent        nothing: all of it was there" in upload(project, **environment)
+    assert not [line for line in written(hub) if "/tag/" not in line]
+    assert len(hub.commits(TARGET)) == 2  # the Hub's own first one, and ours
+
+    (project.root / "recipes" / "tiny.lock").open("a").write("# seen\n")
+    assert "sent        1 files, " in upload(project, **environment)
+    assert matches(hub, project)
+    weights = (project.cache / "models/tiny/model.safetensors").stat().st_size
+    assert sum(hub.received.values()) < weights
+
+
+def test_another_model_takes_the_place_of_the_first_one_and_of_its_shards(
+    hub: Hub, project: Workspace
+) -> None:
+    upload(project)
+    others = {"model-00002-of-00002.safetensors": b"old" * 100, "notes.md": b"mine"}
+    hub.commit(TARGET, hub.files(TARGET) | others)
+    project.recipe("tiny", recipe(bits=8))
+    told = upload(project)
+    assert "removed     model-00002-of-00002.safetensors" in told
+    there = hub.files(TARGET)
+    assert matches(hub, project) and there["notes.md"] == b"mine"
+    assert "model-00002-of-00002.safetensors" not in there
+    assert len(hub.tags(TARGET)) == 2
+
+
+def test_a_branch_and_a_public_repository(hub: Hub, project: Workspace) -> None:
+    project.recipe("tiny", recipe(", private: false, branch: candidates"))
+    upload(project)
+    assert not hub.repositories[TARGET].private
+    assert matches(hub, project, "candidates")
+    assert set(hub.files(TARGET)) == {".gitattributes"}
+
+
+def test_one_pull_request_is_opened_and_found_again(hub: Hub, project: Workspace) -> None:
+    project.recipe("tiny", recipe(", pull_request: true"))
+    told = upload(project)
+    (request,) = hub.pull_requests(TARGET)
+    assert f"published   {hub.endpoint}/{TARGET}/discussions/{request.number}" in told
+    assert request.status == "open" and matches(hub, project, request.ref)
+    assert set(hub.files(TARGET)) == {".gitattributes"} and hub.tags(TARGET) == {}
+    assert "sent        nothing" in upload(project)
+    assert len(hub.pull_requests(TARGET)) == 1
+
+    request.status = "merged"
+    hub.repositories[TARGET].names["main"] = hub.repositories[TARGET].names[request.ref]
+    assert ", tag mlxforge-" in upload(project)
+    assert len(hub.pull_requests(TARGET)) == 1
+
+
+def test_a_private_model_never_goes_to_a_public_repository(hub: Hub, project: Workspace) -> None:
+    hub.commit(TARGET, {"README.md": b"public"})
+    told = refused(project)
+    assert f"{TARGET} is public, and the recipe says `private: true`" in told
+    assert hub.files(TARGET) == {"README.md": b"public"}
+
+
+def test_a_dry_run_shows_files_bytes_and_the_card_and_sends_nothing(
+    hub: Hub, project: Workspace
+) -> None:
+    project.recipe("other", recipe())
+    assert "other has not been built" in project.refused("upload", "--dry-run", "other")
+    told = upload(project, "--dry-run", HF_TOKEN="")
+    assert f"would go to {TARGET} (private), main" in told
+    size = (project.cache / "models/tiny/model.safetensors").stat().st_size
+    assert re.search(rf"model\.safetensors +{size / 1000:.1f} kB  send", told)
+    assert "library_name: mlx" in told
+    assert written(hub) == [] and TARGET not in hub.repositories
+    upload(project)
+    there = upload(project, "--dry-run")
+    assert "would send  0 of " in there and "  is there" in there
+
+
+def test_on_build_publishes_once_and_then_asks_nothing(hub: Hub, project: Workspace) -> None:
+    project.recipe("tiny", recipe(", on_build: true"))
+    done = project.doit("build", "tiny", HF_TOKEN=TOKEN)
+    assert done.returncode == 0 and "published   " in done.stdout, done.stdout + done.stderr
+    assert matches(hub, project)
+    hub.requests.clear()
+    assert "published" not in project.build("tiny")
+    assert hub.requests == []
+
+
+def test_a_failed_upload_on_build_fails_the_build_and_keeps_the_model(
+    hub: Hub, project: Workspace
+) -> None:
+    project.recipe("tiny", recipe(", on_build: true"))
+    hub.misbehave("POST /api/repos/create", "status", None, status=403)
+    done = project.doit("build", "tiny", HF_TOKEN=TOKEN)
+    assert done.returncode == 1 and "upload tiny FAILED" in done.stderr
+    assert len(project.artifacts("quantize")) == 1
+
+
+def test_who_may_not_write_is_told_what_to_do(hub: Hub, project: Workspace) -> None:
+    shutil.rmtree(project.cache)
+    told = project.refused("upload", "tiny", HF_TOKEN="")
+    assert "publishing needs a token of the Hub" in told and "hf auth login" in told
+    assert project.artifacts() == []  # before hours of work, not after them
+    project.build("tiny")
+    for token in ("hf_wrong", TOKEN):
+        if token == TOKEN:
+            project.recipe("tiny", recipe(repo="somebody/tiny"))
+        told = refused(project, HF_TOKEN=token)
+        assert "does not let you write to" in told and "hf auth login" in told
+
+
+def test_a_recipe_without_an_upload_is_told(hub: Hub, project: Workspace) -> None:
+    project.recipe("tiny", f"source: {{repo: {REPO}}}\n")
+    told = project.refused("upload", "tiny", HF_TOKEN=TOKEN)
+    assert "tiny has no `upload`" in told and "upload: {repo: owner/name}" in told
+    project.recipe("tiny", recipe(", pull_request: true, branch: dev"))
+    told = project.refused("upload", "tiny", HF_TOKEN=TOKEN)
+    assert "recipes/tiny.yaml:3:" in told and "a pull request goes to main, not to 'dev'" in told
+
+
+@pytest.mark.parametrize("request_", ["POST /api/models/acme/tiny-4bit/commit", "PUT /"])
+@pytest.mark.parametrize("kind", ["status", "cut", "lost"])
+def test_what_passes_is_waited_for(hub: Hub, project: Workspace, request_: str, kind: str) -> None:
+    trouble = hub.misbehave(request_, kind, retry_after=0)  # type: ignore[arg-type]
+    upload(project)
+    assert trouble.met == 1 and matches(hub, project)
+    assert len(hub.tags(TARGET)) == 1
+
+
+def test_too_many_requests_are_waited_for_as_long_as_the_hub_says(
+    hub: Hub, project: Workspace
+) -> None:
+    hub.misbehave(f"/api/models/{TARGET}", "status", 2, status=429, retry_after=1)
+    upload(project)
+    assert matches(hub, project)
+
+
+def test_a_commit_whose_answer_never_comes_is_found_done(hub: Hub, project: Workspace) -> None:
+    trouble = hub.misbehave(f"POST /api/models/{TARGET}/commit", "silent")
+    told = upload(project, MLXFORGE_HUB_TIMEOUT="0.3")
+    trouble.release()
+    assert "sent        nothing" not in told and matches(hub, project)
+    assert len(hub.commits(TARGET)) == 2
+
+
+def test_a_hub_that_keeps_other_bytes_is_found_out_and_nothing_is_tagged(
+    hub: Hub, project: Workspace
+) -> None:
+    hub.misbehave(f"POST /api/models/{TARGET}/commit", "altering", path="model.safetensors")
+    told = refused(project)
+    commit, _ = hub.commits(TARGET)[0]
+    assert f"{TARGET} at {commit[:12]} does not have the files that were sent" in told
+    assert "model.safetensors" in told and hub.tags(TARGET) == {}
+    upload(project)
+    assert matches(hub, project) and len(hub.tags(TARGET)) == 1
+
+
+def test_a_branch_that_moves_right_after_our_commit_does_no_harm(
+    hub: Hub, project: Workspace
+) -> None:
+    hub.misbehave(f"POST /api/models/{TARGET}/commit", "moving")
+    upload(project)
+    (tagged,) = hub.tags(TARGET).values()
+    assert matches(hub, project, tagged)
+
+
+@pytest.mark.parametrize("line", [f"GET /api/models/{TARGET}", f"POST /api/models/{TARGET}/commit"])
+def test_a_hub_that_falls_silent_is_given_up_in_one_line(
+    hub: Hub, project: Workspace, line: str
+) -> None:
+    kind = "silent" if line.startswith("GET") else "stalled"
+    trouble = hub.misbehave(line, kind, None)  # type: ignore[arg-type]
+    told = refused(project, MLXFORGE_HUB_TIMEOUT="0.2")
+    assert "cannot be reached" in told and "upload again to go on" in told
+    hub.ordered.clear()
+    trouble.release()
+    upload(project)
+    assert matches(hub, project)
+
+
+def test_whoever_has_recipe_and_lock_of_a_published_model_builds_the_same(
+    hub: Hub, project: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(project)
+    empty_cache(monkeypatch, tmp_path / "another-cache")
+    stranger = Workspace(tmp_path / "stranger")
+    for name in ("tiny.yaml", "tiny.lock"):
+        (stranger.root / "recipes" / name).write_bytes(hub.files(TARGET)[name])
+    stranger.build("tiny")
+    assert digest_of(stranger) == digest_of(project)
+    assert "tiny.lock holds" in stranger.doit("lock", "tiny").stdout
+
+
+def test_no_folder_of_this_disk_is_published(
+    hub: Hub, workspace: Workspace, tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    text = tmp_path / "private" / "heldout.txt"
+    text.parent.mkdir()
+    text.write_text("A duck quacks. " * 400)
+    workspace.recipe(
+        "tiny",
+        f"source: {{path: {tiny()}}}\nevaluate: {{text: {{path: {text}}}, samples: 1, "
+        f"sequence_length: 32}}\nupload: {{repo: {TARGET}}}\n",
+    )
+    upload(workspace)
+    for name, content in hub.files(TARGET).items():
+        assert str(tmp_path).encode() not in content, name
+        assert str(tiny().parent).encode() not in content, name
+
+
+def test_the_token_is_written_nowhere_and_no_command_line_shows_it(
+    hub: Hub, project: Workspace, tmp_path: Path
+) -> None:
+    hub.bytes_per_second = 100_000
+    mark = uuid.uuid4().hex
+    running = subprocess.Popen(
+        [str(DOIT), "upload", "tiny"], cwd=project.root, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env=os.environ | {"HF_TOKEN": TOKEN, "MLXFORGE_TEST_MARK": mark},
+    )  # fmt: skip
+    seen: set[bytes] = set()
+    while running.poll() is None:
+        for pid in marked(mark) if sys.platform == "linux" else []:
+            try:
+                seen.add(Path(f"/proc/{pid}/cmdline").read_bytes())
+            except OSError:
+                continue
+    out, told = running.communicate()
+    assert running.returncode == 0 and len(seen) >= 2
+    assert not [line for line in (*seen, out, told) if TOKEN.encode() in line]
+    failed = project.doit("upload", "tiny", HF_TOKEN="hf_wrongButSecretAllTheSame")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} >= {".lock", ".log", ".json", ".safetensors"}
+    for secret in (TOKEN, "hf_wrongButSecretAllTheSame"):
+        assert [path for path in files if secret.encode() in path.read_bytes()] == []
+        assert secret not in failed.stdout + failed.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_steps_that_do_not_talk_to_the_hub_have_no_token(
+    hub: Hub, project: Workspace, tmp_path: Path
+) -> None:
+    shutil.rmtree(project.cache)
+    mark = uuid.uuid4().hex
+    running = subprocess.Popen(
+        [str(DOIT), "build", "tiny"], cwd=project.root, stderr=subprocess.DEVNULL,
+        env=os.environ | {"HF_TOKEN": TOKEN, "MLXFORGE_TEST_MARK": mark},
+    )  # fmt: skip
+    wait_for(lambda: list((project.cache / "logs").glob("quantize-*")), "the quantize step")
+    wait_for(lambda: any(pid != running.pid for pid in marked(mark)), "its process")
+    (step,) = (pid for pid in marked(mark) if pid != running.pid)
+    assert TOKEN.encode() not in Path(f"/proc/{step}/environ").read_bytes()
+    assert running.wait() == 0
+
+
+def test_a_store_that_was_removed_leaves_a_published_model_as_it_is(
+    hub: Hub, project: Workspace
+) -> None:
+    upload(project)
+    shutil.rmtree(project.cache)
+    assert "sent        nothing" in upload(project)
