@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mlxforge.errors import ForgeError
 from mlxforge.lock import (
@@ -24,15 +25,28 @@ from mlxforge.project import Project
 from mlxforge.recipe.model import Recipe, Text
 from mlxforge.store.keys import digest
 
-__all__ = ["complete_lock", "keep_model", "lock_now", "make_lock", "moved", "recipe_digest"]
+__all__ = [
+    "complete_lock",
+    "document_digest",
+    "keep_model",
+    "lock_now",
+    "make_lock",
+    "moved",
+    "recipe_digest",
+]
 
 FEW = 5  # names in a message
 
 
 def recipe_digest(recipe: Recipe) -> str:
     """Of everything that the recipe says of the model and its score, defaults filled in."""
+    return document_digest(recipe.document)
+
+
+def document_digest(document: Mapping[str, Any]) -> str:
+    """The same of a resolved recipe's document."""
     apart = ("upload", "name")
-    return digest({key: value for key, value in recipe.document.items() if key not in apart})
+    return digest({key: value for key, value in document.items() if key not in apart})
 
 
 def lock_now(project: Project, recipe: Recipe, ask: bool = True) -> Lock:

@@ -10,13 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mlxforge import __version__
 from mlxforge.errors import ForgeError
-from mlxforge.lock import lock_file
 from mlxforge.locking import recipe_digest
 from mlxforge.plan import Plan
+from mlxforge.portable import portable_lock, portable_recipe
 from mlxforge.progress import Progress
 from mlxforge.project import Project
 from mlxforge.recipe.model import Upload as Wanted
@@ -95,10 +93,10 @@ def publication(project: Project, plan: Plan) -> Publication:
     if artifact is None or not project.done(plan.final):
         raise ForgeError(f"{recipe.name} has not been built", f"doit build {recipe.name}")
     manifest = artifact.manifest
-    texts = {f"{recipe.name}.yaml": _recipe_text(plan)}
-    lock = lock_file(recipe.file, recipe.name)
-    if lock.is_file():
-        texts[lock.name] = lock.read_bytes()
+    texts = {f"{recipe.name}.yaml": portable_recipe(recipe)}
+    lock = project.lock(recipe)
+    if lock is not None:
+        texts[f"{recipe.name}.lock"] = portable_lock(recipe, lock)
     texts[CARD] = model_card(card_facts(project, plan, manifest, set(texts))).encode()
     return Publication(
         plan,
@@ -159,32 +157,3 @@ def last_receipt(project: Project, name: str) -> dict[str, Any] | None:
 
 def _receipt_file(project: Project, name: str) -> Path:
     return project.store.root / "uploads" / f"{name}.json"
-
-
-class _Plain(yaml.SafeDumper):
-    """YAML without the anchors that recipes may not have."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _recipe_text(plan: Plan) -> bytes:
-    """The resolved recipe as a recipe: whole in itself, and publishing nothing."""
-    recipe = plan.recipe
-    document = {key: value for key, value in recipe.document.items() if key != "upload"}
-    document = _without_folders(document)
-    body = yaml.dump(document, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=100)
-    said = f"# {recipe.name}, with everything that it extends and every default.\n"
-    return (said + body).encode()
-
-
-def _without_folders(value: Any) -> Any:
-    """Local paths by their last part: where things lie on this disk is nobody's business."""
-    if not isinstance(value, dict):
-        return value
-    return {
-        key: Path(inner).name
-        if key == "path" and isinstance(inner, str)
-        else _without_folders(inner)
-        for key, inner in value.items()
-    }

@@ -70,7 +70,7 @@ def fetch_file(
     try:
         path = Path(hf_hub_download(repo, name, repo_type=kind, revision=commit))
     except Exception as error:
-        raise told(error, repo, commit) from error
+        raise told(error, repo, commit, kind=kind) from error
     check_files(snapshot_folder(repo, commit, kind), {name: fact})
     return path
 
@@ -118,7 +118,7 @@ def fetch_snapshot(
         _fetch_blobs(blobs, arrived)
         _fetch(repo, commit, kind, files)  # gives the blobs their names
     except Exception as error:
-        raise told(error, repo, commit) from error
+        raise told(error, repo, commit, kind=kind) from error
     return folder
 
 

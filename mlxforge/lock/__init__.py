@@ -47,7 +47,7 @@ from mlxforge.lock.model import (
 )
 from mlxforge.lock.reading import read_lock
 from mlxforge.lock.texts import text_label, texts_by_section, texts_of
-from mlxforge.lock.writing import write_lock
+from mlxforge.lock.writing import lock_text, write_lock
 
 __all__ = [
     "Lock",
@@ -56,6 +56,7 @@ __all__ = [
     "LockedSource",
     "LockedText",
     "lock_file",
+    "lock_text",
     "read_lock",
     "text_label",
     "texts_by_section",

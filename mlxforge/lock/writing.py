@@ -13,13 +13,13 @@ from mlxforge.errors import ForgeError
 from mlxforge.lock.model import Lock, LockedFile, LockedModel, LockedSource, LockedText
 from mlxforge.lock.reading import parse_lock
 
-__all__ = ["write_lock"]
+__all__ = ["lock_text", "write_lock"]
 
 
 def write_lock(path: Path, name: str, lock: Lock) -> None:
     """All or nothing. Raises ForgeError where the folder cannot be written, or where ``lock`` is
     nothing that ``read_lock`` would take."""
-    text = "\n".join(_lines(name, lock)) + "\n"
+    text = lock_text(name, lock)
     try:
         parse_lock(text.encode(), path.name)
     except (ForgeError, ValueError) as error:
@@ -33,6 +33,11 @@ def write_lock(path: Path, name: str, lock: Lock) -> None:
         with contextlib.suppress(OSError):
             staged.unlink(missing_ok=True)
         raise ForgeError(f"{path} cannot be written: {os.strerror(error.errno or 0)}") from None
+
+
+def lock_text(name: str, lock: Lock) -> str:
+    """What stands in the file."""
+    return "\n".join(_lines(name, lock)) + "\n"
 
 
 def _lines(name: str, lock: Lock) -> Iterator[str]:

@@ -12,10 +12,10 @@ from mlxforge.models.assign import Assignment
 from mlxforge.models.size import model_size
 from mlxforge.plan import Node, Plan
 from mlxforge.project import Project
-from mlxforge.recipe.model import Text
 from mlxforge.report.card import CardFacts
 from mlxforge.report.layers import layer_rows
 from mlxforge.report.result import figures_of
+from mlxforge.report.texts import text_name
 from mlxforge.steps.download import Download
 from mlxforge.store.manifest import Manifest
 
@@ -56,7 +56,7 @@ def card_facts(
         backend=tools.pop("backend"),
         tools=tools,
         figures=figures if scored or figures.get("samples") else None,
-        text=_label(text) if scored and text else None,
+        text=text_name(text) if scored and text else None,
         text_dataset=(text.dataset, text.config, text.split) if text and text.dataset else None,
         # without the places of rules: they are lines of the recipe as it was written
         layers=layer_rows([replace(entry, at=None) for entry in assignments], wanted.dtype, False),
@@ -96,11 +96,3 @@ def _read(path: Path) -> str:
         return ""
     except OSError as error:
         raise ForgeError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _label(text: Text) -> str:
-    """A text as people call it."""
-    if text.path is not None:
-        return text.path.name
-    detail = ", ".join(word for word in (text.config, text.split) if word)
-    return f"{text.dataset} ({detail})" if detail else str(text.dataset)

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mlxforge.lock import read_lock
+from mlxforge.lock.reading import parse_lock
 from tests.conftest import DOIT, Workspace
 from tests.faults.test_kill import marked, wait_for
 from tests.hub.server import TOKEN, Hub
@@ -99,7 +101,8 @@ def test_a_model_its_card_its_recipe_and_its_lock_are_published_and_tagged(
         "README.md", "tiny.yaml", "tiny.lock", ".gitattributes",
     }  # fmt: skip
     assert there["LICENSE"] == b"Apache License"
-    assert there["tiny.lock"] == (project.root / "recipes" / "tiny.lock").read_bytes()
+    lock = read_lock(project.root / "recipes" / "tiny.lock", project.root)
+    assert lock and parse_lock(there["tiny.lock"], "tiny.lock") == lock
     front = yaml.safe_load(there["README.md"].decode().split("---")[1])
     assert front["base_model"] == REPO and front["license"] == "apache-2.0"
     assert hub.repositories[TARGET].private
@@ -122,8 +125,10 @@ def test_what_is_there_is_not_sent_again(hub: Hub, project: Workspace, xet: bool
     assert not [line for line in written(hub) if "/tag/" not in line]
     assert len(hub.commits(TARGET)) == 2  # the Hub's own first one, and ours
 
-    (project.root / "recipes" / "tiny.lock").open("a").write("# seen\n")
-    assert "sent        1 files, " in upload(project, **environment)
+    hub.received.clear()
+    project.recipe("tiny", recipe() + "evaluate: {prompts: [hello], max_tokens: 1}\n")
+    told = upload(project, **environment)
+    assert "sent        2 files, " in told, told  # the card and the recipe
     assert matches(hub, project)
     weights = (project.cache / "models/tiny/model.safetensors").stat().st_size
     assert sum(hub.received.values()) < weights
@@ -317,7 +322,9 @@ def test_no_folder_of_this_disk_is_published(
         f"source: {{path: {tiny()}}}\nevaluate: {{text: {{path: {text}}}, samples: 1, "
         f"sequence_length: 32}}\nupload: {{repo: {TARGET}}}\n",
     )
+    assert workspace.doit("lock", "tiny").returncode == 0
     upload(workspace)
+    assert b'"./heldout.txt": {size: ' in hub.files(TARGET)["tiny.lock"]
     for name, content in hub.files(TARGET).items():
         assert str(tmp_path).encode() not in content, name
         assert str(tiny().parent).encode() not in content, name

@@ -17,11 +17,11 @@ import pytest
 from tests.conftest import Workspace
 from tests.hub.server import TOKEN, Hub
 
-SOURCE, TARGET = "acme/SmolLM2-135M-Instruct", "acme/SmolLM2-135M-Instruct-4bit"
+SOURCE, TARGET = "acme/SmolLM2-135M-Instruct", "acme/SmolLM2-135M-Instruct-8bit"
 SHARDS = 3
 RECIPE = f"""\
 source: {{repo: {SOURCE}}}
-quantize: {{bits: 4}}
+quantize: {{bits: 8}}
 evaluate:
   text: {{path: wiki.txt}}
   samples: 2
@@ -107,7 +107,8 @@ def test_three_people_have_the_same_model(
     sent = first.doit("upload", "smol")
     assert sent.returncode == 0 and "published   " in sent.stdout, sent.stdout + sent.stderr
     card = hub.files(TARGET)["README.md"].decode()
-    assert "base_model_relation: quantized" in card and "Paris" in card
+    assert f"base_model: {SOURCE}\nbase_model_relation: quantized" in card
+    assert "type: perplexity" in card and "model.layers.*.self_attn.q_proj" in card
 
     second = clone(tmp_path / "second", downloads, monkeypatch)
     lock = (first.root / "recipes" / "smol.lock").read_bytes()

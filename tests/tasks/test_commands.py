@@ -244,13 +244,6 @@ def test_a_project_where_mlx_lm_could_read_no_model_is_refused(
     assert "has one of [ ] * ? in its path" in workspace.refused("build", "tiny")
 
 
-def test_publishing_on_build_is_refused_rather_than_forgotten(
-    workspace: Workspace, source: Path
-) -> None:
-    workspace.recipe("tiny", plain(source) + "upload: {repo: acme/tiny, on_build: true}\n")
-    assert "recipes/tiny.yaml:5:" in workspace.refused("build", "tiny")
-
-
 def test_a_word_about_us_does_not_make_a_project_ours(tmp_path: Path) -> None:
     (tmp_path / "dodo.py").write_text(
         "# see also mlxforge\ndef task_hello():\n    return {'actions': ['echo hello']}\n"
