@@ -1,29 +1,27 @@
 """How much of one text stands in another, by runs of 13 words.
 
 Brown et al. 2020 (Language Models are Few-Shot Learners, appendix C) look for test data in training
-data by 13-grams of lower-cased words. The same here: a word is what stands between white space, and
-a run counts as found where its 64-bit hash is among those of the other text. Two runs that differ
-share a hash about once in 2^64 pairs.
+data by 13-grams of lower-cased words. The same here, with mlxforge.evaluate.words' notion of a
+word. Where a text has less than 13 words, runs are as long as it is: it is looked for whole. A run
+counts as found where its 64-bit hash is among those of the other text. Two runs that differ share
+a hash about once in 2^64 pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from mlxforge.errors import ForgeError
+from mlxforge.evaluate.words import first_words, pieces, together
 from mlxforge.progress import Progress
 
 __all__ = ["RUN", "Overlap", "measure_overlap"]
 
 RUN = 13  # words
 EXAMPLES = 3
-PIECE = 1 << 18  # characters that are hashed at once
-LONGEST_WORD = 1 << 16  # characters: a longer one is taken apart, or it would fill the memory
 
 BASE = np.uint64(0x9E3779B97F4A7C15)
 INVERSE = np.uint64(pow(0x9E3779B97F4A7C15, -1, 1 << 64))
@@ -34,41 +32,47 @@ GATE_SHIFT = np.uint64(64 - GATE_BITS)
 
 @dataclass(frozen=True)
 class Overlap:
-    """``share`` of the evaluation text's ``runs`` of words that stand in the calibration text,
-    between 0 and 1, and the first words of up to three places where they do."""
+    """``share`` of the evaluation text's ``runs`` of ``run`` words that stand in the calibration
+    text, between 0 and 1, and the first words of up to three places where they do.
+
+    ``run`` is 13, or less where one of the texts has less words; 0 where one has none.
+    """
 
     share: float
     runs: int
+    run: int
     examples: tuple[str, ...]
 
 
 def measure_overlap(calibration: Path, evaluation: Path, words: int, progress: Progress) -> Overlap:
     """Look for the first ``words`` words of ``evaluation`` in the whole of ``calibration``.
 
-    A token is hardly ever more than a word: the windows that a model is scored on end before
-    that many words, and what comes later dilutes nothing. Memory grows with ``words`` alone.
+    A token is hardly ever more than a word, or than four where words are letters: the windows that
+    a model is scored on end before that many words, or four times as many letters, and what comes
+    later dilutes nothing. Memory grows with ``words`` alone.
     """
-    text = _first_words(evaluation, words)
-    wanted = _runs(_words(text))
+    text = first_words(evaluation, words)
+    run = min(RUN, len(text.split()), len(first_words(calibration, RUN).split()))
+    if not run:
+        return Overlap(0.0, 0, 0, ())
+    wanted = _runs(_words(text), run)
     unique, places = np.unique(wanted, return_inverse=True)
     found = np.zeros(len(unique), dtype=bool)
     gate = np.zeros(1 << GATE_BITS, dtype=bool)  # looked into first: hardly a run gets through
     gate[unique >> GATE_SHIFT] = True
-    total, done = calibration.stat().st_size, 0
+    total = calibration.stat().st_size
     carried = np.empty(0, dtype=np.uint64)
-    for piece in _pieces(calibration):
+    for piece, done in pieces(calibration):
         carried = np.concatenate([carried, _words(piece)])
-        runs = _runs(carried)
+        runs = _runs(carried, run)
         _mark(found, unique, runs[gate[runs >> GATE_SHIFT]])
-        carried = carried[max(0, len(carried) - RUN + 1) :]
-        done += len(piece.encode())
+        carried = carried[max(0, len(carried) - run + 1) :]
         progress(min(done, total), total, "bytes")
         if found.all():
             break
     progress(total, total, "bytes")
     hits = found[places]
-    share = float(hits.mean()) if len(hits) else 0.0
-    return Overlap(share, len(hits), _examples(text, hits))
+    return Overlap(float(hits.mean()), len(hits), run, _examples(text, hits, run))
 
 
 def _mark(found: np.ndarray, unique: np.ndarray, runs: np.ndarray) -> None:
@@ -78,50 +82,13 @@ def _mark(found: np.ndarray, unique: np.ndarray, runs: np.ndarray) -> None:
     found[places[unique[places] == runs]] = True
 
 
-def _examples(text: str, hits: np.ndarray) -> tuple[str, ...]:
+def _examples(text: str, hits: np.ndarray, run: int) -> tuple[str, ...]:
     """The first run of words of each of the first stretches that were found."""
     starts = np.flatnonzero(hits & ~np.concatenate([[False], hits[:-1]]))[:EXAMPLES]
     if not len(starts):
         return ()
     words = text.split(" ")
-    return tuple(" ".join(words[start : start + RUN])[:120] for start in starts)
-
-
-def _first_words(path: Path, most: int) -> str:
-    """At most so many words, one space between them."""
-    found: list[str] = []
-    for piece in _pieces(path):
-        found += piece.split(" ")[: most - len(found)]
-        if len(found) >= most:
-            break
-    return " ".join(found)
-
-
-def _pieces(path: Path) -> Iterator[str]:
-    """The text, whole words with one space between them, none of it empty."""
-    rest = ""
-    try:
-        with path.open(encoding="utf-8") as file:
-            while new := file.read(PIECE):
-                text = rest + new
-                cut = _last_space(text)
-                if cut < 0 and len(text) > LONGEST_WORD:
-                    cut = len(text)
-                rest = text[cut:] if cut >= 0 else text
-                if words := text[: max(cut, 0)].split():
-                    yield " ".join(words)
-    except UnicodeDecodeError as error:
-        raise ForgeError(f"{path} is not UTF-8: {error.reason}") from None
-    if words := rest.split():
-        yield " ".join(words)
-
-
-def _last_space(text: str) -> int:
-    """Where the last word begins, which may go on; -1 where it is the only one."""
-    if text[-1:].isspace():
-        return len(text)
-    words = text.rsplit(maxsplit=1)
-    return len(text) - len(words[1]) if len(words) == 2 else -1
+    return tuple(together(" ".join(words[start : start + run]))[:120] for start in starts)
 
 
 def _words(text: str) -> np.ndarray:
@@ -141,11 +108,11 @@ def _words(text: str) -> np.ndarray:
     return _mixed((sums[ends] - sums[starts]) * inverses[starts])
 
 
-def _runs(words: np.ndarray) -> np.ndarray:
-    """uint64 [n - RUN + 1]: a hash of each run of words, given theirs."""
-    count = max(0, len(words) - RUN + 1)
+def _runs(words: np.ndarray, run: int) -> np.ndarray:
+    """uint64 [n - run + 1]: a hash of each run of words, given theirs."""
+    count = max(0, len(words) - run + 1)
     found = np.zeros(count, dtype=np.uint64)
-    for place in range(RUN):
+    for place in range(run):
         found = found * STEP + words[place : place + count]
     return _mixed(found)
 

@@ -21,6 +21,7 @@ class Overlap(Step):
     words: int
 
     kind = "overlap"
+    version = 2
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
         from mlxforge.evaluate.overlap import measure_overlap

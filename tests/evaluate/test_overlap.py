@@ -11,6 +11,7 @@ import pytest
 
 from mlxforge.errors import ForgeError
 from mlxforge.evaluate import overlap as module
+from mlxforge.evaluate import words as reading
 from mlxforge.evaluate.overlap import RUN, Overlap, measure_overlap
 from mlxforge.steps.overlap import Overlap as OverlapStep
 
@@ -43,7 +44,7 @@ def plainly(calibration: str, evaluation: str) -> float:
 
 def test_texts_that_share_nothing_and_texts_that_share_all(tmp_path: Path) -> None:
     one, other = " ".join(words(1, 5000)), " ".join(words(2, 5000))
-    assert measured(tmp_path, one, other) == Overlap(0.0, 4988, ())
+    assert measured(tmp_path, one, other) == Overlap(0.0, 4988, RUN, ())
     assert measured(tmp_path, one, one).share == 1.0
 
 
@@ -52,7 +53,7 @@ def test_the_share_is_that_of_plain_sets_of_words(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chooser = random.Random(seed)
-    monkeypatch.setattr(module, "PIECE", 1000)  # words and runs go over the ends of pieces
+    monkeypatch.setattr(reading, "PIECE", 1000)  # words and runs go over the ends of pieces
     one, other = words(seed, 4000), words(seed + 100, 3000)
     for _ in range(12):
         size, start, place = (chooser.randrange(5, 60), *(chooser.randrange(2900) for _ in "ab"))
@@ -100,14 +101,69 @@ def test_letters_of_any_script_count(tmp_path: Path) -> None:
     assert measured(tmp_path, text.replace("ß", "x"), text).share == 0
 
 
-@pytest.mark.parametrize("text", ["", " \n ", "one word after another"])
-def test_a_text_that_is_shorter_than_a_run_overlaps_with_nothing(tmp_path: Path, text: str) -> None:
-    assert measured(tmp_path, text, text) == Overlap(0.0, 0, ())
+@pytest.mark.parametrize(
+    "text",
+    [
+        "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。",
+        "我們的目標是在任何硬體上都能得到相同的結果。並且說明每一個步驟。",
+        "ฉันอยากให้ข้อความนี้ถูกพบแม้ไม่มีช่องว่างระหว่างคำ",
+        "ຂ້ອຍຢາກໃຫ້ພົບຂໍ້ຄວາມນີ້ເຖິງບໍ່ມີຍະຫວ່າງ",
+        "ខ្ញុំចង់ឱ្យអត្ថបទនេះត្រូវបានរកឃើញ",
+        "ဤစာသားကိုရှာတွေ့စေချင်သည်",
+        "𠀀𠀁𠀂𠀃𠀄𠀅𠀆𠀇𠀈𠀉𠀊𠀋𠀌𠀍𠀎𠀏",
+    ],
+)
+def test_scripts_without_spaces_are_compared_by_their_letters(tmp_path: Path, text: str) -> None:
+    found = measured(tmp_path, f"before{text}after", f"{text}\n")
+    assert (found.share, found.runs) == (1.0, len(text) - RUN + 1)
+    assert found.examples == (text[:RUN],)
+    assert measured(tmp_path, text[::-1], text).share == 0
 
 
-def test_a_text_without_spaces_is_taken_apart(tmp_path: Path) -> None:
-    endless = "".join(words(3, 400_000))
-    assert measured(tmp_path, endless, endless) == measured(tmp_path, endless, endless)
+def test_a_word_of_another_script_between_such_letters_is_a_word(tmp_path: Path) -> None:
+    text = "これはNVIDIAのH100で計測した値です"
+    assert measured(tmp_path, text, f"\n{text}").runs == 14 - RUN + 1
+    found = measured(tmp_path, f"値は{text}。", text)
+    assert found.share == 1.0 and found.examples == ("これは NVIDIA の H100 で計測した値で",)
+
+
+def test_windows_may_hold_more_letters_than_tokens(tmp_path: Path) -> None:
+    chooser = random.Random(0)
+    text = "".join(chr(chooser.randrange(0x4E00, 0x9FFF)) for _ in range(1000))
+    assert measured(tmp_path, text, text, 100).runs == 400 - RUN + 1
+    assert measured(tmp_path, text, text, 500).runs == 1000 - RUN + 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 12])
+def test_a_text_that_is_shorter_than_a_run_is_looked_for_whole(tmp_path: Path, count: int) -> None:
+    one, other = words(1, 500), words(2, 500)
+    short = " ".join(one[50 : 50 + count])
+    assert measured(tmp_path, " ".join(one), short) == Overlap(1.0, 1, count, (short,))
+    assert measured(tmp_path, " ".join(other), f"x{short}x").share == 0
+    found = measured(tmp_path, short, " ".join(one))
+    assert (found.runs, found.run, found.examples) == (500 - count + 1, count, (short,))
+    assert found.share * found.runs == pytest.approx(1)
+
+
+@pytest.mark.parametrize("text", ["", " \n "])
+def test_a_text_of_no_words_has_no_runs(tmp_path: Path, text: str) -> None:
+    assert measured(tmp_path, text, text) == Overlap(0.0, 0, 0, ())
+    assert measured(tmp_path, "a b", text) == Overlap(0.0, 0, 0, ())
+    assert measured(tmp_path, text, "a b") == Overlap(0.0, 0, 0, ())
+
+
+@pytest.mark.parametrize("piece", [100, 1 << 18])
+def test_a_word_without_end_is_compared_by_its_letters(
+    tmp_path: Path, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "PIECE", piece)
+    endless = "".join(words(3, 5_000))
+    found = measured(tmp_path, f"before {endless} after", f"some{endless}\nmore")
+    assert found.runs == len(endless) + 5 - RUN + 1
+    assert found.share * found.runs == pytest.approx(len(endless) - RUN + 1)
+    assert measured(tmp_path, endless, f"{endless[:257]} {words(4, 1)[0]}").share > 0.99
+    short = measured(tmp_path, endless, " ".join([endless[:256]] * 20))
+    assert (short.share, short.runs) == (0.0, 20 - RUN + 1)
 
 
 def test_words_that_differ_have_different_hashes() -> None:
@@ -131,4 +187,4 @@ def test_the_step_writes_the_figures(tmp_path: Path) -> None:
     OverlapStep(50).run(inputs, tmp_path / "out", lambda *progress: None)
     document = json.loads((tmp_path / "out" / "overlap.json").read_text())
     first = " ".join(text.split()[:RUN])
-    assert document == {"share": 1.0, "runs": 38, "examples": [first]}
+    assert document == {"share": 1.0, "runs": 38, "run": RUN, "examples": [first]}

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlxforge.errors import ForgeError
-from mlxforge.hub.datasets.front_matter import front_matter
+from mlxforge.hub.datasets import patterns as patterns_module
+from mlxforge.hub.datasets.front_matter import MOST_BLOCK, front_matter
 from mlxforge.hub.datasets.layout import (
     Layout,
     card_layout,
@@ -130,6 +131,71 @@ def test_a_folder_of_the_card_is_read_by_names() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("entry", "found"),
+    [
+        ("{config_name: null, data_files: a.parquet}", {"default": {"train": ["a.parquet"]}}),
+        ("{config_name: , data_files: a.parquet}", {"default": {"train": ["a.parquet"]}}),
+        (
+            "{config_name: x, data_files: [{split: null, path: a.parquet}]}",
+            {"x": {"train": ["a.parquet"]}},
+        ),
+        ("{config_name: x, data_files: {null: a.parquet}}", {"x": {"train": ["a.parquet"]}}),
+        ("{config_name: x, data_files: [{split: [y], path: a.parquet}]}", {"x": {}}),
+        ("{config_name: x, data_files: null}", {"x": {"train": ["a.parquet"]}}),
+    ],
+)
+def test_what_is_null_is_left_out(entry: str, found: dict[str, dict[str, list[str]]]) -> None:
+    assert layout(f"configs: [{entry}]", "a.parquet") == found
+
+
+def test_two_thousand_configurations_find_their_files_among_many() -> None:
+    paths = [f"data/{i:04}/{s}/{j}.parquet" for i in range(2000) for s in "ab" for j in range(5)]
+    entries = [
+        {"config_name": f"{i:04}", "data_files": {s: f"data/{i:04}/{s}/*" for s in "ab"}}
+        for i in range(2000)
+    ]
+    found = card_layout({"configs": entries}, paths)
+    assert [found.configs[f"{i:04}"]["b"][4] for i in range(2000)] == paths[9::10]
+
+
+def test_the_same_pattern_ten_thousand_times_is_one() -> None:
+    files = [f"{i}.parquet" for i in range(1000)]
+    once = card_layout({"configs": [{"data_files": ["*"] * 999}]}, files)
+    assert once.configs == {"default": {"train": sorted(files)}}
+
+
+@pytest.mark.parametrize(
+    ("entries", "why"),
+    [
+        ([{"data_files": [f"{i}.parquet" for i in range(10_001)]}], "more than 10,000 patterns"),
+        ([{"config_name": i} for i in range(10_001)], "more than 10,000 configurations"),
+        ([{"data_files": "a" * 2000}], "a pattern of 2,000 characters"),
+        (
+            [{"data_files": {f"s{i}": f"*{i}*" for i in range(100)}}],
+            "too many patterns for its",
+        ),
+        ([{"data_files": {f"s{i}": "**" for i in range(100)}}], "too many patterns for its"),
+        ([{"config_name": i} for i in range(100)], "too many patterns for its 3,000"),
+    ],
+)
+def test_a_card_of_too_many_patterns_is_refused(
+    entries: list[object], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patterns_module, "MOST_COMPARED", 100_000)
+    with pytest.raises(ValueError, match=why):
+        card_layout({"configs": entries}, [f"{i}.parquet" for i in range(3000)])
+
+
+@pytest.mark.parametrize("pattern", ["**/" * 300 + "x", "*a" * 300, "**/a*/" * 100, "[" * 900])
+def test_no_pattern_takes_long(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patterns_module, "MOST_COMPARED", 100)
+    deep = [f"{'a/' * 40}{'a' * 200}{i}.parquet" for i in range(90)]
+    assert card_layout({"configs": [{"data_files": pattern}]}, deep).configs["default"] == {
+        "train": []
+    }
+
+
 def test_files_of_other_kinds_and_outside_the_data_set_do_not_count() -> None:
     text = "configs: [{config_name: x, data_files: {test: t.csv, train: ['**', ../up.parquet]}}]"
     paths = ("t.csv", "../up.parquet", "/root.parquet", "a//b.parquet", "ok.parquet")
@@ -211,6 +277,18 @@ def test_what_is_not_plain_is_refused(text: str, why: str) -> None:
     with pytest.raises(ValueError, match="its front matter is not plain YAML: ") as caught:
         card(text)
     assert why in str(caught.value)
+
+
+def test_only_the_front_matter_may_not_be_long() -> None:
+    text = "a: 1\nb: " + "x" * (MOST_BLOCK - 9)
+    assert front_matter(f"---\n{text}\n---\n{'y' * 3_000_000}".encode())["a"] == 1
+    with pytest.raises(ValueError, match=r"^its front matter has [0-9,]+ bytes, more than "):
+        card(f"{text}é")
+
+
+def test_a_number_without_end_is_refused() -> None:
+    with pytest.raises(ValueError, match="a number of 200,001 characters"):
+        card("a: 1" + ":1" * 100_000)
 
 
 words = st.sampled_from(["train", "test", "data", "en", "**", "*", "..", "", "a-00000-of-00001"])

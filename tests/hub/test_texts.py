@@ -240,6 +240,12 @@ def test_what_a_data_set_lacks_is_told_at_the_recipes_line(hub: Hub, workspace: 
         f"{at}the card of the data set acme/lines cannot be used: "
         "its front matter is not plain YAML: it holds an alias"
     )
+    long = f"---\nconfigs: [{{data_files: [{'x, ' * 10_001}]}}]\n---\n".encode()
+    hub.commit(LINES, {"README.md": long, "train.parquet": b"x"})
+    assert refused(workspace, "split: train") == (
+        f"{at}the card of the data set acme/lines cannot be used: "
+        "it holds more than 10,000 patterns"
+    )
 
 
 def test_a_gated_or_private_data_set_and_a_hub_that_is_not_asked_are_told(

@@ -309,6 +309,14 @@ class TestPage:
             "quantized to 4 bit" in model_card(FACTS)
         )
 
+    def test_says_that_the_model_needs_its_own_code_where_it_does(self) -> None:
+        assert "code of its own" not in model_card(FACTS)
+        card = model_card(replace(FACTS, remote_code=("tokenization_x.py",)))
+        assert (
+            "The model needs code of its own, [tokenization_x.py](tokenization_x.py), which runs "
+            "only where it is trusted (`--trust-remote-code`): read it first."
+        ) in card
+
     def test_compares_with_the_source_in_what_was_measured(self) -> None:
         figures = {"perplexity": RESULT["figures"]["perplexity"]}  # type: ignore[index]
         facts = replace(FACTS, figures=RESULT | {"figures": figures})

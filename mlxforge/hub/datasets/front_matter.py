@@ -2,48 +2,50 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import yaml
 
-__all__ = ["MOST_BYTES", "front_matter"]
+from mlxforge.front_matter import LOADER, front_matter_block, yaml_events
+
+__all__ = ["MOST_BLOCK", "MOST_BYTES", "front_matter"]
 
 MOST_BYTES = 5 << 20
-MOST_LEVELS = 32
+"""Of a card."""
 
-_BETWEEN_DASHES = re.compile(r"\s*---[ \t]*\n(.*?)^---[ \t]*$", re.DOTALL | re.MULTILINE)
+MOST_BLOCK = 1 << 20
+"""Bytes of its front matter: twice what two thousand configurations need."""
+
+MOST_LEVELS = 32
+MOST_DIGITS = 1000
 
 
 def front_matter(card: bytes) -> dict[str, Any]:
     """What stands between the first two lines of dashes; empty where that is no mapping.
 
-    Raises ValueError with the reason where it is not plain YAML: tags, aliases, and nesting that
-    the parser would not survive are refused.
+    Raises ValueError with the reason where it is too long or not plain YAML: tags, aliases, and
+    nesting that the parser would not survive are refused.
     """
-    text = card.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
-    found = _BETWEEN_DASHES.match(text)
-    if found is None:
+    block = front_matter_block(card.decode("utf-8-sig", errors="replace"))
+    if block is None:
         return {}
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    if (size := len(block.encode())) > MOST_BLOCK:
+        raise ValueError(f"its front matter has {size:,} bytes, more than {MOST_BLOCK:,}")
     try:
-        _check_plain(found[1], loader)
-        document = yaml.load(found[1], loader)
+        _check_plain(block)
+        document = yaml.load(block, LOADER)
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
         raise ValueError(f"its front matter is not plain YAML: {problem}") from None
     return document if isinstance(document, dict) else {}
 
 
-def _check_plain(text: str, loader: Any) -> None:
+def _check_plain(block: str) -> None:
     """By events, which are not nested: the parser's own composer recurses in C."""
-    depth = 0
-    for event in yaml.parse(text, loader):
+    for event in yaml_events(block, MOST_LEVELS):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError("it holds an alias")
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > MOST_LEVELS:
-            raise ValueError(f"it is nested more than {MOST_LEVELS} levels deep")
+        text = event.value if isinstance(event, yaml.ScalarEvent) else ""
+        # 1:1:1… is a number to base 60, which takes the square of its length to read
+        if len(text) > MOST_DIGITS and not text.strip("+-.:_0123456789"):
+            raise ValueError(f"it holds a number of {len(text):,} characters")

@@ -11,10 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from itertools import islice
 from typing import Any
 
 from mlxforge.errors import ForgeError
+from mlxforge.hub.datasets.patterns import PatternFinder
 from mlxforge.hub.names import is_file_path
 from mlxforge.recipe.words import choice, quoted
 
@@ -28,6 +29,7 @@ KEYWORDS = {
 }
 _SHARD = re.compile(r"(\w+(?:\.\w+)*)-\d{5}-of-\d{5}.*")
 FEW = 20  # names in a message
+MOST_ENTRIES = 10_000
 
 Splits = dict[str, list[str]]
 
@@ -42,16 +44,27 @@ class Layout:
 
 
 def card_layout(card: Mapping[str, Any], paths: Iterable[str]) -> Layout:
-    """As the card's front matter has it; empty where it says nothing of files."""
-    safe = _parquet(paths)
+    """As the card's front matter has it; empty where it says nothing of files.
+
+    Raises ValueError with the reason where it is more than anybody would write.
+    """
+    finder = PatternFinder(_parquet(paths))
     configs: dict[str, Splits] = {}
     default = None
-    entries = card.get("configs")
-    for entry in entries if isinstance(entries, list) else ():
+    listed = card.get("configs")
+    entries = listed if isinstance(listed, list) else []
+    if len(entries) > MOST_ENTRIES:
+        raise ValueError(f"it holds more than {MOST_ENTRIES:,} configurations")
+    left = MOST_ENTRIES
+    for entry in entries:
         if not isinstance(entry, dict) or isinstance(entry.get("config_name"), (dict, list)):
             continue
-        name = str(entry.get("config_name", DEFAULT))
-        configs[name] = _splits(entry, safe)
+        name = _name(entry.get("config_name"), DEFAULT)
+        patterns = list(islice(_patterns(entry.get("data_files")), left + 1))
+        left -= len(patterns)
+        if left < 0:
+            raise ValueError(f"it holds more than {MOST_ENTRIES:,} patterns")
+        configs[name] = _splits(entry, patterns, finder)
         if entry.get("default") is True:
             default = name
     return Layout(configs, default)
@@ -104,20 +117,26 @@ def _parquet(paths: Iterable[str]) -> list[str]:
     return sorted(path for path in paths if path.endswith(".parquet") and is_file_path(path))
 
 
-def _splits(entry: Mapping[str, Any], paths: Sequence[str]) -> Splits:
+def _name(value: Any, default: str) -> str:
+    """Of a configuration or a split; null is left out."""
+    return default if value is None else str(value)
+
+
+def _splits(
+    entry: Mapping[str, Any], patterns: Sequence[tuple[str, str]], finder: PatternFinder
+) -> Splits:
     """The splits of a configuration in the card."""
     folder = str(entry.get("data_dir") or "").strip("/")
-    below = [path for path in paths if not folder or path.startswith(f"{folder}/")]
-    found: Splits = {}
     if entry.get("data_files") is None:
-        for path in below:
-            found.setdefault(_place(path)[1], []).append(path)
-        return found
-    for split, pattern in _patterns(entry["data_files"]):
+        named: Splits = {}
+        for path in finder.below(folder):
+            named.setdefault(_place(path)[1], []).append(path)
+        return named
+    found: dict[str, set[str]] = {}
+    for split, pattern in dict.fromkeys(patterns):
         whole = f"{folder}/{pattern}" if folder else pattern
-        matching = (path for path in below if _matches(path, whole.removeprefix("./")))
-        found[split] = sorted({*found.get(split, ()), *matching})
-    return found
+        found.setdefault(split, set()).update(finder.matching(whole))
+    return {split: sorted(files) for split, files in found.items()}
 
 
 def _patterns(files: Any) -> Iterator[tuple[str, str]]:
@@ -126,34 +145,14 @@ def _patterns(files: Any) -> Iterator[tuple[str, str]]:
     if isinstance(files, dict):
         entries = [{"split": split, "path": path} for split, path in files.items()]
     for entry in entries:
-        split, paths = "train", entry
+        split, paths = None, entry
         if isinstance(entry, dict):
-            split, paths = str(entry.get("split", split)), entry.get("path")
+            split, paths = entry.get("split"), entry.get("path")
+        if isinstance(split, (dict, list)):
+            continue
         for path in paths if isinstance(paths, list) else [paths]:
             if isinstance(path, str):
-                yield split, path
-
-
-def _matches(path: str, pattern: str) -> bool:
-    """Globbing in folders: ``*`` stays in one, ``**`` is any number of them."""
-    wanted = pattern.split("/")
-
-    def on(places: set[int]) -> set[int]:
-        """``places`` in the pattern, and where they lead without a part of the path."""
-        reached = set(places)
-        for place in range(len(wanted)):
-            if place in reached and wanted[place] == "**":
-                reached.add(place + 1)
-        return reached
-
-    places = on({0})
-    for part in path.split("/"):
-        passed = {place for place in places if place < len(wanted)}
-        places = on(
-            {place for place in passed if wanted[place] == "**"}
-            | {place + 1 for place in passed if fnmatchcase(part, wanted[place])}
-        )
-    return len(wanted) in places
+                yield _name(split, "train"), path
 
 
 def _place(path: str) -> tuple[str, str]:

@@ -61,7 +61,7 @@ def look(dataset: str, revision: str) -> Branch:
         raise told(error, dataset, revision, kind="dataset") from error
     if revision == CONVERTED:
         return Branch(commit, files, converted_layout(files))
-    layout = card_layout(_card(dataset, commit, files), files)
+    layout = _card_layout(dataset, commit, files)
     return Branch(commit, files, layout if layout.configs else name_layout(files))
 
 
@@ -92,14 +92,15 @@ def resolve_text(
     )
 
 
-def _card(dataset: str, commit: str, files: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+def _card_layout(dataset: str, commit: str, files: Mapping[str, Mapping[str, Any]]) -> Layout:
     fact = files.get("README.md")
     if fact is None:
-        return {}
+        return Layout({})
     try:
         if fact["size"] > MOST_BYTES:
             raise ValueError(f"it has {fact['size']:,} bytes")
-        return front_matter(fetch_file(dataset, commit, "README.md", fact, "dataset").read_bytes())
+        card = fetch_file(dataset, commit, "README.md", fact, "dataset").read_bytes()
+        return card_layout(front_matter(card), files)
     except ValueError as error:
         raise ForgeError(f"the card of the data set {dataset} cannot be used: {error}") from None
 

@@ -1,9 +1,9 @@
 """What the source's own card says, as far as it can be believed.
 
 A card is written by anybody, and may be broken on purpose. Its YAML is read as a stream of events
-and never composed: no tag builds anything, no alias is followed, nothing recurses. Wanted are
-texts and lists of texts under a few top-level keys; what is of another type or does not look
-like a value of its key is left out, and so is everything where the block is no YAML mapping.
+and never composed (see mlxforge.front_matter). Wanted are texts and lists of texts under a few
+top-level keys; what is of another type or does not look like a value of its key is left out, and so
+is everything where the block is no YAML mapping.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any
 import yaml
 
 from mlxforge.errors import ForgeError, Position
+from mlxforge.front_matter import front_matter_block, yaml_events
 from mlxforge.recipe.scalars import resolve
 
 __all__ = ["SourceCard", "read_source_card"]
 
 MOST_CHARACTERS = 1 << 20
-MOST_LEVELS = 64
+MOST_LEVELS = 65
 MOST_TAGS = 50
 
-_BLOCK = re.compile(r"\s*---[ \t]*\n(.*?)^---[ \t]*$", re.DOTALL | re.MULTILINE)
 _FORBIDDEN = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _REPLACED = "\N{REPLACEMENT CHARACTER}"
 _NOWHERE = Position("README.md", 1, 1)
@@ -76,15 +76,13 @@ def read_source_card(text: str) -> SourceCard:
 
 def _top_level(text: str) -> dict[str, tuple[str, ...]]:
     """Each key of the front matter and the texts in its value."""
-    text = text[:MOST_CHARACTERS].removeprefix("\ufeff").replace("\r\n", "\n")
-    block = _BLOCK.match(text)
+    block = front_matter_block(text[:MOST_CHARACTERS])
     if block is None:
         return {}
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return _mapping(yaml.parse(_FORBIDDEN.sub(_REPLACED, block[1]), Loader=loader))
+        return _mapping(yaml_events(_FORBIDDEN.sub(_REPLACED, block), MOST_LEVELS))
     except (yaml.YAMLError, ValueError, OverflowError):
-        return {}  # the pure Python scanner hands any \U escape to chr()
+        return {}
 
 
 def _mapping(events: Iterator[Any]) -> dict[str, tuple[str, ...]]:
@@ -112,8 +110,6 @@ def _texts(event: Any, events: Iterator[Any]) -> tuple[str, ...]:
     while depth:
         inner = next(events)
         depth += isinstance(inner, _STARTS) - isinstance(inner, _ENDS)
-        if depth > MOST_LEVELS:
-            raise ValueError("nested too deep")
         if depth == 1 and type(event) is yaml.SequenceStartEvent and event.tag is None:
             texts.append(_text(inner))
     return tuple(text for text in texts if text is not None)
