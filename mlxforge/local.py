@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mlxforge.errors import ForgeError, Position
 from mlxforge.models.source import check_source, source_files
+from mlxforge.recipe.further import NOTHING, Further
 from mlxforge.recipe.words import printable
 from mlxforge.store.hashes import Facts, FileHashes, Hashed, file_facts
 from mlxforge.store.keys import files_digest
@@ -25,17 +26,24 @@ class Local:
     """A folder or a file, where it lies and the key that stands for its content.
 
     ``facts`` are those of its files under which they were hashed, so that a change while a step
-    reads them does not go unnoticed.
+    reads them does not go unnoticed. ``further`` is what a recipe wants of a folder besides.
     """
 
     path: Path
     key: str
     facts: tuple[tuple[Path, Facts], ...] = ()
+    further: Further = NOTHING
+
+    @property
+    def names(self) -> list[str]:
+        """Of the files that the key stands for."""
+        return [path.name for path, _ in self.facts]
 
     def changed(self) -> Path | None:
         """The first file that is not what it was when it was hashed, is gone, or is new."""
         known = dict(self.facts)
-        present = set(source_files(self.path)) if self.path.is_dir() else {self.path}
+        folder = self.path.is_dir()
+        present = set(source_files(self.path, self.further)) if folder else {self.path}
         for path in sorted(known.keys() | present):
             try:
                 if path not in known or file_facts(path) != known[path]:
@@ -54,18 +62,20 @@ class LocalFiles:
     def __init__(self, hashes: FileHashes, announce: Callable[[int, int], None]) -> None:
         self._hashes = hashes
         self._announce = announce
-        self._folders: dict[Path, Local] = {}
+        self._folders: dict[tuple[Path, Further], Local] = {}
         self._files: dict[Path, Local] = {}
 
-    def folder(self, path: Path, at: Position | None, read: bool = True) -> Local:
+    def folder(
+        self, path: Path, at: Position | None, further: Further = NOTHING, read: bool = True
+    ) -> Local:
         """A source folder. ForgeError where it cannot be one, NotRead where ``read`` forbids."""
-        if path not in self._folders:
+        if (path, further) not in self._folders:
             with _readable(path, at):
                 check_source(path, at)
-                hashed = self._hashed(source_files(path), read)
+                hashed = self._hashed(source_files(path, further), read)
             key = files_digest({file.name: found.sha256 for file, found in hashed.items()})
-            self._folders[path] = Local(path, key, _facts(hashed))
-        return self._folders[path]
+            self._folders[path, further] = Local(path, key, _facts(hashed), further)
+        return self._folders[path, further]
 
     def file(self, path: Path, at: Position | None, read: bool = True) -> Local:
         """One file, such as a text."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from mlxforge.lock.drift import Moved, drift
 from mlxforge.models.device import backend
 from mlxforge.plan import Plan, tool_version, tools_of
 from mlxforge.project import Project
+from mlxforge.recipe.further import check_there
 from mlxforge.recipe.model import Recipe, Text
 from mlxforge.store.keys import digest
 
@@ -31,6 +32,7 @@ __all__ = [
     "keep_model",
     "lock_now",
     "make_lock",
+    "model_digest",
     "moved",
     "recipe_digest",
 ]
@@ -47,6 +49,11 @@ def document_digest(document: Mapping[str, Any]) -> str:
     """The same of a resolved recipe's document."""
     apart = ("upload", "name")
     return digest({key: value for key, value in document.items() if key not in apart})
+
+
+def model_digest(document: Mapping[str, Any]) -> str:
+    """Of what a resolved recipe says of the model, and not of its score."""
+    return digest({key: document.get(key) for key in ("source", "quantize", "calibrate")})
 
 
 def lock_now(project: Project, recipe: Recipe, ask: bool = True) -> Lock:
@@ -105,19 +112,28 @@ def keep_model(project: Project, plan: Plan) -> str | None:
     if lock is None or artifact is None:
         return None
     made, known = artifact.manifest.digest, lock.models.get(backend())
-    if known is not None and known.digest == made:
+    wanted = model_digest(recipe.document)
+    if known is not None and (known.digest, known.recipe, lock.recipe) == (
+        made, wanted, recipe_digest(recipe),
+    ):  # fmt: skip
         return None
     now = lock_now(project, recipe, ask=False)
-    same_recipe = lock.recipe == now.recipe
-    if known is not None and same_recipe:
+    same = {
+        name: model
+        for name, model in lock.models.items()
+        if (model.recipe == wanted if model.recipe else lock.recipe == now.recipe)
+    }
+    if known is not None and known.digest != made and backend() in same:
         changed = drift(lock, replace(now, texts=lock.texts))  # no model is made of a text
         raise _another_model(recipe, known, artifact.data, changed)
     from mlxforge.models.digests import tensor_digests
 
-    others = lock.models if same_recipe else {}
-    model = LockedModel(made, tensor_digests(artifact.data))
-    path = _write(project, recipe, replace(now, models={**others, backend(): model}))
-    why = "" if lock.recipe is None or same_recipe else ", the recipe has changed"
+    if known is not None and known.digest == made:
+        model = replace(known, recipe=wanted)
+    else:
+        model = LockedModel(made, tensor_digests(artifact.data), wanted)
+    path = _write(project, recipe, replace(now, models={**same, backend(): model}))
+    why = "" if lock.recipe in (None, now.recipe) else ", the recipe has changed"
     return f"{path.name}: model {made[:12]} on {backend()}{why}"
 
 
@@ -164,7 +180,15 @@ def _write(project: Project, recipe: Recipe, lock: Lock) -> Path:
 
 def _source(project: Project, recipe: Recipe) -> LockedSource:
     assert recipe.source.repo is not None
-    return project.resolved(recipe.source.repo, recipe.source.revision, _resolve)
+    from mlxforge.hub.client import wanted_files
+    from mlxforge.models.load import check_config
+    from mlxforge.models.source import read_config
+
+    repo, revision, further = recipe.source.repo, recipe.source.revision, recipe.source.further
+    found = project.resolved(repo, revision, _resolve)
+    check_there(further, found.files, recipe.positions, f"{repo} at {revision}")
+    check_config(found.folder, read_config(found.folder), further.remote_code)
+    return LockedSource(repo, revision, found.commit, wanted_files(found.files, further), further)
 
 
 def _text(
@@ -191,16 +215,22 @@ def _text(
     return LockedText(**vars(found))
 
 
-def _resolve(repo: str, revision: str) -> LockedSource:
-    """A model that cannot be built here is refused by its config, before its weights are
-    fetched."""
+@dataclass(frozen=True)
+class _Found:
+    """A commit of a model's repository: all its files, and the folder with its config."""
+
+    commit: str
+    files: Mapping[str, dict[str, Any]]
+    folder: Path
+
+
+def _resolve(repo: str, revision: str) -> _Found:
+    """The config is fetched: by it a model that cannot be built here is refused before its
+    weights are."""
     from mlxforge.hub.client import fetch_file, resolve
-    from mlxforge.models.load import check_config
-    from mlxforge.models.source import read_config
 
     commit, files = resolve(repo, revision)
     if "config.json" not in files:
         raise ForgeError(f"{repo} at {revision} has no config.json")
     folder = fetch_file(repo, commit, "config.json", files["config.json"]).parent
-    check_config(folder, read_config(folder))
-    return LockedSource(repo, revision, commit, files)
+    return _Found(commit, files, folder)

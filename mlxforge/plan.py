@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from mlxforge.errors import ForgeError, Position
-from mlxforge.local import Local
+from mlxforge.local import Local, shortened
 from mlxforge.lock import Lock, LockedText, text_label, texts_by_section
+from mlxforge.models.source import further_files
 from mlxforge.nodes import Node, tool_version
+from mlxforge.recipe.further import Further, check_there
 from mlxforge.recipe.model import Recipe
 from mlxforge.recipe.model import Text as WantedText
 from mlxforge.steps.base import Step
@@ -34,6 +36,10 @@ def tools_of(recipe: Recipe) -> list[str]:
     return sorted({*TOOLS, *Text.tools} if from_hub else TOOLS)
 
 
+Wants = dict[str, tuple[str, ...]]
+"""Parameters of a mlxforge.steps.source.SourceStep."""
+
+
 class NotLocked(ForgeError):
     """The recipe names something on the Hub, and no lock says which commit that is."""
 
@@ -41,7 +47,7 @@ class NotLocked(ForgeError):
 class Locals(Protocol):
     """Gives the digests of local folders and files."""
 
-    def folder(self, path: Path, at: Position | None) -> Local: ...
+    def folder(self, path: Path, at: Position | None, further: Further) -> Local: ...
     def file(self, path: Path, at: Position | None) -> Local: ...
 
 
@@ -121,8 +127,9 @@ class Planner:
         source = _source(recipe, lock, local)
         if isinstance(source, Node):
             source = self._nodes.setdefault(source.key, source)
-        inspect = self._node(Inspect(), ("source", source))
-        quantize = self._quantize(recipe, source, inspect)
+        wants = _wants(recipe, source)
+        inspect = self._node(Inspect(**wants), ("source", source))
+        quantize = self._quantize(recipe, source, inspect, wants)
         texts = {
             section: self._text(text, locked.get(section), local)
             for section, text in texts_by_section(recipe).items()
@@ -132,11 +139,11 @@ class Planner:
         if wanted is not None:
             inputs: tuple[tuple[str, Node | Local], ...] = (("model", quantize),)
             if text := texts.get("evaluate"):
-                scored = Baseline(wanted.samples, wanted.sequence_length)
+                scored = Baseline(wanted.samples, wanted.sequence_length, **wants)
                 baseline = self._node(scored, ("source", source), ("text", text))
                 inputs += (("source", source), ("baseline", baseline))
             metrics = wanted.metrics if baseline else ()
-            step = Evaluate(tuple(metrics), wanted.prompts, wanted.max_tokens)
+            step = Evaluate(tuple(metrics), wanted.prompts, wanted.max_tokens, **wants)
             evaluate = self._node(step, *inputs)
         overlap = self._overlap(recipe, texts)
         return Plan(recipe, inspect, quantize, baseline, evaluate, texts, overlap)
@@ -147,11 +154,11 @@ class Planner:
             self._nodes[made_of] = Node(step, inputs)
         return self._nodes[made_of]
 
-    def _quantize(self, recipe: Recipe, source: Node | Local, inspect: Node) -> Node:
+    def _quantize(self, recipe: Recipe, source: Node | Local, inspect: Node, wants: Wants) -> Node:
         # by the recipe's section: the step's own rules are dicts, and cannot be looked up by
-        made_of = (recipe.quantize, _identity(source))
+        made_of = (recipe.quantize, _identity(source), *wants.values())
         if made_of not in self._nodes:
-            step = Quantize.of(recipe.quantize)
+            step = Quantize.of(recipe.quantize, **wants)
             self._nodes[made_of] = Node(step, (("source", source), ("layers", inspect)))
         return self._nodes[made_of]
 
@@ -179,10 +186,24 @@ def _identity(value: Node | Local) -> Hashable:
     return value.key if isinstance(value, Node) else (value.path, value.key)
 
 
+def _wants(recipe: Recipe, source: Node | Local) -> Wants:
+    """What the recipe wants of its source besides, by name."""
+    if isinstance(source, Local):
+        names: Iterable[str] = source.names
+    else:
+        assert isinstance(source.step, Download)
+        names = source.step.files
+    further = recipe.source.further
+    code = tuple(sorted(further.remote_code))
+    return {"files": further_files(names, further), "remote_code": code}
+
+
 def _source(recipe: Recipe, lock: Lock | None, local: Locals) -> Node | Local:
     source = recipe.source
     if source.path is not None:
-        return local.folder(source.path, source.at)
+        found = local.folder(source.path, source.at, source.further)
+        check_there(source.further, found.names, recipe.positions, shortened(source.path))
+        return found
     if lock is None or lock.source is None:
         raise _not_locked(recipe, f"{source.repo} at {source.revision}", source.at)
     locked = lock.source
@@ -190,6 +211,13 @@ def _source(recipe: Recipe, lock: Lock | None, local: Locals) -> Node | Local:
         raise ForgeError(
             f"{recipe.name}.lock is for {locked.repo} at {locked.revision}, "
             f"the recipe wants {source.repo} at {source.revision}",
+            f"`doit lock --upgrade {recipe.name}` moves the lock",
+            at=source.at,
+        )
+    if locked.further != source.further:
+        raise ForgeError(
+            f"{recipe.name}.lock is for {locked.further or 'no further files'}, "
+            f"the recipe wants {source.further or 'no further files'}",
             f"`doit lock --upgrade {recipe.name}` moves the lock",
             at=source.at,
         )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mlxforge.lock import Lock, lock_text, text_label, texts_by_section
-from mlxforge.locking import document_digest, recipe_digest
+from mlxforge.locking import document_digest, model_digest, recipe_digest
 from mlxforge.recipe.model import Recipe
 from mlxforge.recipe.words import printable
 
@@ -30,31 +28,41 @@ def portable_recipe(recipe: Recipe) -> bytes:
 def portable_lock(recipe: Recipe, lock: Lock) -> bytes:
     """The lock for :func:`portable_recipe`: it pins the same, and calls texts as that does."""
     labels = {
-        text_label(recipe, section): f"./{printable(text.path.name)}"
-        for section, text in texts_by_section(recipe).items()
-        if text.path is not None
+        text_label(recipe, section): f"./{printable(name)}"
+        for section, name in _text_names(recipe).items()
     }
     texts = {labels.get(label, label): text for label, text in lock.texts.items()}
-    digest = lock.recipe
-    if digest == recipe_digest(recipe):
-        digest = document_digest(_document(recipe))
-    return lock_text(recipe.name, replace(lock, recipe=digest, texts=texts)).encode()
+    document = _document(recipe)
+    digests = {
+        recipe_digest(recipe): document_digest(document),
+        model_digest(recipe.document): model_digest(document),
+    }
+    models = {
+        backend: replace(model, recipe=digests.get(model.recipe or "", model.recipe))
+        for backend, model in lock.models.items()
+    }
+    digest = digests.get(lock.recipe or "", lock.recipe)
+    changed = replace(lock, recipe=digest, texts=texts, models=models)
+    return lock_text(recipe.name, changed).encode()
 
 
 def _document(recipe: Recipe) -> dict[str, Any]:
-    kept = {key: value for key, value in recipe.document.items() if key != "upload"}
-    return {key: _without_folders(value) for key, value in kept.items()}
+    document = {key: value for key, value in recipe.document.items() if key != "upload"}
+    if recipe.source.path is not None:
+        document["source"] = {**document["source"], "path": recipe.source.path.name}
+    for section, name in _text_names(recipe).items():
+        text = {**document[section]["text"], "path": name}
+        document[section] = {**document[section], "text": text}
+    return document
 
 
-def _without_folders(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        return value
-    return {
-        key: Path(inner).name
-        if key == "path" and isinstance(inner, str)
-        else _without_folders(inner)
-        for key, inner in value.items()
-    }
+def _text_names(recipe: Recipe) -> dict[str, str]:
+    """What local texts are called, by section; two different ones get different names."""
+    local = {section: t.path for section, t in texts_by_section(recipe).items() if t.path}
+    names = {section: path.name for section, path in local.items()}
+    if len(set(names.values())) < len(set(local.values())):
+        names = {section: f"{section}-{name}" for section, name in names.items()}
+    return names
 
 
 class _Plain(yaml.SafeDumper):

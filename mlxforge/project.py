@@ -15,6 +15,7 @@ from mlxforge.errors import ForgeError, Position
 from mlxforge.local import Local, LocalFiles, NotRead
 from mlxforge.lock import Lock, lock_file, read_lock
 from mlxforge.plan import Node, Plan, Planner
+from mlxforge.recipe.further import Further
 from mlxforge.recipe.load import Book, load_book, load_named
 from mlxforge.recipe.model import Recipe
 from mlxforge.store.hashes import FileHashes
@@ -31,8 +32,8 @@ class _Unread:
     def __init__(self, local: LocalFiles) -> None:
         self._local = local
 
-    def folder(self, path: Path, at: Position | None) -> Local:
-        return self._local.folder(path, at, read=False)
+    def folder(self, path: Path, at: Position | None, further: Further) -> Local:
+        return self._local.folder(path, at, further, read=False)
 
     def file(self, path: Path, at: Position | None) -> Local:
         return self._local.file(path, at, read=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ from mlxforge.plan import Plan
 from mlxforge.portable import portable_lock, portable_recipe
 from mlxforge.progress import Progress
 from mlxforge.project import Project
+from mlxforge.recipe.model import Recipe
 from mlxforge.recipe.model import Upload as Wanted
 from mlxforge.report.card import model_card
 from mlxforge.report.facts import card_facts
@@ -25,7 +27,15 @@ from mlxforge.steps.process import run_in_process
 from mlxforge.steps.upload import Upload
 from mlxforge.store.keys import digest
 
-__all__ = ["Publication", "last_receipt", "preview", "publication", "publish"]
+__all__ = [
+    "Publication",
+    "check_target",
+    "fingerprint",
+    "is_published",
+    "preview",
+    "publication",
+    "publish",
+]
 
 CARD = "README.md"
 
@@ -48,17 +58,13 @@ class Publication:
         made = {name: hashlib.sha256(text).hexdigest() for name, text in self.texts.items()}
         return {**self.model, **made}
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """Equal where nothing that is published, and nowhere that it goes, has changed."""
-        return digest({"files": self.digests, "upload": asdict(self.wanted)})
-
     def stage(self, folder: Path) -> None:
         """Put all files into ``folder``; the model's as links."""
         for name in self.model:
             (folder / name).symlink_to(self.folder / name)
         for name, text in self.texts.items():
-            (folder / name).write_bytes(text)
+            with (folder / name).open("xb") as file:
+                file.write(text)
 
     def step(self) -> Upload:
         recipe, wanted = self.plan.recipe, self.wanted
@@ -83,12 +89,9 @@ class Publication:
 
 
 def publication(project: Project, plan: Plan) -> Publication:
-    """Raises ForgeError where the recipe says nothing of an upload, or the model is not built."""
+    """Of a recipe with an `upload`. Raises ForgeError where its model has not been built."""
     recipe = plan.recipe
-    if recipe.upload is None:
-        raise ForgeError(
-            f"{recipe.name} has no `upload`", "add  upload: {repo: owner/name}  to the recipe"
-        )
+    assert recipe.upload is not None
     artifact = project.find(plan.quantize)
     if artifact is None or not project.done(plan.final):
         raise ForgeError(f"{recipe.name} has not been built", f"doit build {recipe.name}")
@@ -98,6 +101,11 @@ def publication(project: Project, plan: Plan) -> Publication:
     if lock is not None:
         texts[f"{recipe.name}.lock"] = portable_lock(recipe, lock)
     texts[CARD] = model_card(card_facts(project, plan, manifest, set(texts))).encode()
+    for name in sorted(texts.keys() & manifest.files.keys()):
+        raise ForgeError(
+            f"the model has a file {name}, as which {recipe.name} would be published",
+            "give the recipe another name",
+        )
     return Publication(
         plan,
         recipe.upload,
@@ -115,9 +123,9 @@ def preview(project: Project, plan: Plan) -> str:
     ready = publication(project, plan)
     wanted = ready.wanted
     target = Target(wanted.repo, wanted.private, wanted.branch, wanted.pull_request)
-    place = f"preview-{plan.recipe.name}"
-    project.store.prepare()
-    with project.store.locked(place), project.store.staging(place) as folder:
+    place, store = f"preview-{plan.recipe.name}", project.store
+    store.prepare()
+    with store.in_use(), store.locked(place), store.staging(place) as folder:
         ready.stage(folder)
         needed = changes(folder, published(target), lambda path: ready.digests[path.name])
         sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
@@ -134,25 +142,66 @@ def publish(project: Project, ready: Publication, progress: Progress) -> dict[st
     """
     store, name = project.store, ready.plan.recipe.name
     place = f"upload-{name}"
-    with store.locked(place), store.staging(place) as folder:
-        ready.stage(folder)
-        with store.staging(f"{place}-receipt") as out:
-            log = store.root / "logs" / f"{place}.log"
-            run_in_process(ready.step(), {"folder": folder}, out, log, progress)
-            receipt: dict[str, Any] = json.loads((out / "receipt.json").read_bytes())
-    receipt["fingerprint"] = ready.fingerprint
     kept = _receipt_file(project, name)
-    kept.parent.mkdir(exist_ok=True)
-    kept.write_text(json.dumps(receipt, indent=1, sort_keys=True) + "\n")
+    with store.locked(place), store.staging(place) as staged:
+        kept.unlink(missing_ok=True)  # what it says is about to become untrue
+        folder, out = staged / "files", staged / "receipt"
+        folder.mkdir()
+        out.mkdir()
+        ready.stage(folder)
+        log = store.root / "logs" / f"{place}.log"
+        run_in_process(ready.step(), {"folder": folder}, out, log, progress)
+        receipt: dict[str, Any] = json.loads((out / "receipt.json").read_bytes())
+        receipt["fingerprint"] = fingerprint(project, ready.plan)
+        (out / "receipt.json").write_text(json.dumps(receipt, indent=1, sort_keys=True) + "\n")
+        kept.parent.mkdir(exist_ok=True)
+        os.replace(out / "receipt.json", kept)
     return receipt
 
 
-def last_receipt(project: Project, name: str) -> dict[str, Any] | None:
-    """Of the recipe's last upload from this store."""
-    try:
-        return dict(json.loads(_receipt_file(project, name).read_bytes()))
-    except (OSError, ValueError, TypeError):
+def fingerprint(project: Project, plan: Plan) -> str | None:
+    """Equal where nothing that is published, and nowhere that it goes, has changed; None before
+    the model is built. Asks nobody."""
+    recipe = plan.recipe
+    artifact = project.find(plan.quantize)
+    if artifact is None or recipe.upload is None:
         return None
+    lock = project.lock(recipe)
+    return digest(
+        {
+            "model": artifact.manifest.digest,
+            "steps": [node.key for node in plan.ends],
+            "recipe": hashlib.sha256(portable_recipe(recipe)).hexdigest(),
+            "lock": hashlib.sha256(portable_lock(recipe, lock)).hexdigest() if lock else None,
+            "upload": asdict(recipe.upload),
+            "mlxforge": __version__,
+        }
+    )
+
+
+def is_published(project: Project, plan: Plan) -> bool:
+    """Whether all of it went out from this store, and nothing has changed since."""
+    try:
+        receipt = json.loads(_receipt_file(project, plan.recipe.name).read_bytes())
+        return bool(receipt["fingerprint"] == fingerprint(project, plan))
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+
+
+def check_target(project: Project, recipe: Recipe) -> None:
+    """Raises ForgeError where another recipe publishes to the same place: whichever came last
+    would be there."""
+    upload = recipe.upload
+    assert upload is not None
+    for other in project.book.recipes.values():
+        there = other.upload
+        same = there and (there.repo, there.branch) == (upload.repo, upload.branch)
+        if same and other.name != recipe.name:
+            raise ForgeError(
+                f"{recipe.name} and {other.name} would both be published to {upload.repo}",
+                "give each a repository or a branch of its own, as with ${bits} in a matrix",
+                at=recipe.positions.get(("upload", "repo")),
+            )
 
 
 def _receipt_file(project: Project, name: str) -> Path:

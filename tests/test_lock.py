@@ -23,6 +23,7 @@ from mlxforge.lock import (
     write_lock,
 )
 from mlxforge.lock.drift import drift
+from mlxforge.recipe.further import Further
 from mlxforge.recipe.load import load_book
 
 COMMIT = "5d0c6a1e" * 5
@@ -108,6 +109,26 @@ def test_a_lock_is_sorted_with_a_fact_a_line(path: Path, tmp_path: Path) -> None
     assert path.read_text() == TEXT
     assert read_lock(path, tmp_path) == LOCK
     assert [file.name for file in path.parent.iterdir()] == ["demo.lock"]
+
+
+def test_what_the_recipe_wanted_further_is_a_line_where_there_is_any(
+    path: Path, tmp_path: Path, refusal: Callable[[str | bytes], str]
+) -> None:
+    files = FILES | {"x.py": FILES["config.json"]}
+    further = Further(("*.txt", 'a "b"'), ("x.py",))
+    lock = Lock(LockedSource("acme/demo", "main", COMMIT, files, further))
+    write_lock(path, "demo", lock)
+    text = path.read_text()
+    line = r"""  further: {files: ["*.txt", "a \"b\""], remote_code: ["x.py"]}"""
+    assert line in text.splitlines()
+    assert read_lock(path, tmp_path) == lock
+    plain = Lock(LockedSource("acme/demo", "main", COMMIT, files, Further(("*.txt",))))
+    assert list(map(str, drift(lock, plain))) == [
+        'source.further: files: *.txt, a "b"; remote_code: x.py -> files: *.txt'
+    ]
+    assert "'y.py' is not among the source's files" in refusal(text.replace('["x.py', '["y.py'))
+    assert "remote_code is 'x.py', not a list" in refusal(text.replace('["x.py"]', '"x.py"'))
+    assert "unknown key 'code'" in refusal(text.replace("remote_code", "code"))
 
 
 def test_equal_locks_are_equal_bytes(path: Path) -> None:

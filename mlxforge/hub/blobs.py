@@ -55,6 +55,10 @@ class Blob:
         repository = self.path.parents[1]
         return repository.parent / ".locks" / repository.name / f"{self.sha256}.lock"
 
+    def is_at(self, path: Path) -> bool:
+        """Whether the file at ``path`` is this one."""
+        return path.exists() and path.samefile(self.path)
+
     def there(self) -> int:
         """How many of its bytes are on the disk."""
         for path in (self.path, self.unfinished):
@@ -63,17 +67,20 @@ class Blob:
         return 0
 
 
-def fetch_blob(blob: Blob, count: Count, stop: threading.Event) -> None:
+def fetch_blob(blob: Blob, count: Count, stop: threading.Event) -> bool:
     """Fetch what is missing of ``blob``; ``count`` is told of bytes as they arrive (and, negative,
-    of those that have to come again). Ends early, with nothing lost, when ``stop`` is set.
+    of those that have to come again). Ends early, with nothing lost, when ``stop`` is set. Whether
+    all of it was hashed: a blob that was there before is not.
 
     Raises OtherBytes, OSError, and what the client raises.
     """
     blob.lock.parent.mkdir(parents=True, exist_ok=True)
     blob.path.parent.mkdir(parents=True, exist_ok=True)
+    there = blob.there()
     with WeakFileLock(blob.lock):
         if blob.path.exists():
-            return
+            count(blob.size - there)  # another process has fetched it meanwhile
+            return False
         # unbuffered: a killed process has written what it has counted
         with blob.unfinished.open("a+b", buffering=0) as file:
             sink = _Sink(cast(BinaryIO, file), count, stop)
@@ -82,12 +89,13 @@ def fetch_blob(blob: Blob, count: Count, stop: threading.Event) -> None:
             try:
                 _receive(blob, sink)
             except _Stopped:
-                return
+                return False
             digest = sink.sha256()
         if digest != blob.sha256:
             blob.unfinished.unlink()
             raise OtherBytes
         blob.unfinished.replace(blob.path)
+        return True
 
 
 class _Stopped(Exception):
@@ -128,18 +136,18 @@ class _Sink:
 def _receive(blob: Blob, sink: _Sink) -> None:
     """All that is missing; goes on after broken connections and silences, ``TRIES`` times without
     a byte in between. How long to wait where the Hub is busy, the client knows."""
-    tries = 0
+    tries = furthest = 0
     while sink.size < blob.size:
-        before = sink.size
+        furthest = max(furthest, sink.size)
         try:
             _receive_some(blob, sink)
         except TransportError:
-            tries = 1 if sink.size > before else tries + 1
+            tries = 1 if sink.size > furthest else tries + 1
             if tries >= TRIES:
                 raise
             time.sleep(2.0 ** (tries - 1))
         else:
-            if sink.size == before:
+            if sink.size <= furthest:
                 raise OtherBytes
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from huggingface_hub import (
     HfApi,
@@ -15,8 +14,8 @@ from huggingface_hub import (
     get_hf_file_metadata,
     hf_hub_download,
     hf_hub_url,
-    snapshot_download,
 )
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
 from mlxforge.errors import ForgeError
@@ -30,14 +29,17 @@ from mlxforge.hub.tree import list_files
 from mlxforge.hub.verify import check_files, unlike
 from mlxforge.models.source import is_source_file
 from mlxforge.progress import Progress
+from mlxforge.recipe.further import NOTHING, Further
 
-__all__ = ["fetch_file", "fetch_snapshot", "resolve"]
+__all__ = ["fetch_file", "fetch_snapshot", "resolve", "wanted_files"]
 
 AT_ONCE = 8  # files, as huggingface_hub does
 
+Result = TypeVar("Result")
+
 
 def resolve(repo: str, revision: str) -> tuple[str, dict[str, dict[str, Any]]]:
-    """The commit that ``revision`` means now, and every wanted file's size and digest.
+    """The commit that ``revision`` means now, and size and digest of each file in its top folder.
 
     Large files give their sha256, small ones git's sha1 of the blob: what the Hub tells without
     a download. Raises ForgeError where there is no model to be had, or not for us.
@@ -47,8 +49,8 @@ def resolve(repo: str, revision: str) -> tuple[str, dict[str, dict[str, Any]]]:
         found = list_files(repo, commit)
     except Exception as error:
         raise told(error, repo, revision) from error
-    wanted = {name: fact for name, fact in found.items() if _wanted(name)}
-    weights = [name for name in wanted if name.endswith(".safetensors")]
+    files = {name: fact for name, fact in found.items() if is_file_name(name)}
+    weights = [name for name in wanted_files(files) if name.endswith(".safetensors")]
     if not weights:
         others = sorted(name for name in found if name.endswith((".bin", ".pt", ".gguf")))
         seen = f"; it has {others[0]}" if others else ""
@@ -60,7 +62,7 @@ def resolve(repo: str, revision: str) -> tuple[str, dict[str, dict[str, Any]]]:
         get_hf_file_metadata(hf_hub_url(repo, weights[0], revision=commit))
     except Exception as error:
         raise told(error, repo, revision) from error
-    return commit, wanted
+    return commit, files
 
 
 def fetch_file(
@@ -75,9 +77,15 @@ def fetch_file(
     return path
 
 
-def _wanted(name: str) -> bool:
-    """What a build may read, and the card. Never code, never pickles, nothing in a subfolder."""
-    return is_file_name(name) and (is_source_file(name) or name == "README.md")
+def wanted_files(
+    files: Mapping[str, dict[str, Any]], further: Further = NOTHING
+) -> dict[str, dict[str, Any]]:
+    """What a build may read, and the card. No code but what is named, and never pickles."""
+    return {
+        name: fact
+        for name, fact in files.items()
+        if is_source_file(name, further) or name == "README.md"
+    }
 
 
 def fetch_snapshot(
@@ -91,7 +99,8 @@ def fetch_snapshot(
     cache; complete files are not fetched again, unfinished ones go on where they stopped.
 
     Small files first: what is wrong with them is told before the weights are fetched. Returns the
-    snapshot's folder; raises ForgeError, before the first byte where the disk is too small.
+    snapshot's folder, in which every one of ``files`` was checked against its size and digest;
+    raises ForgeError, before the first byte where the disk is too small.
     """
     folder = snapshot_folder(repo, commit, kind)
     blobs = {
@@ -111,35 +120,54 @@ def fetch_snapshot(
     check_space(folder, total - there, repo)
     arrived = Arrivals(there, total, progress)
     disable_progress_bars()
+    stop = threading.Event()
+
+    def name_it(name: str) -> None:
+        """Fetched by the client where it is small, else found where it looks for it."""
+        hf_hub_download(repo, name, repo_type=kind, revision=commit)
+
     try:
-        _fetch(repo, commit, kind, small)
+        _each(small, name_it, repo, commit)
         check_files(folder, small)
         arrived.add(lacking)
-        _fetch_blobs(blobs, arrived)
-        _fetch(repo, commit, kind, files)  # gives the blobs their names
+        fetched = _each(
+            blobs, lambda name: fetch_blob(blobs[name], arrived.add, stop), repo, commit, stop
+        )
+        _each(blobs, name_it, repo, commit)
+        sure = {n for n, hashed in fetched.items() if hashed and blobs[n].is_at(folder / n)}
+        check_files(folder, {name: files[name] for name in blobs.keys() - sure})
     except Exception as error:
         raise told(error, repo, commit, kind=kind) from error
     return folder
 
 
-def _fetch(repo: str, commit: str, kind: str, names: Iterable[str]) -> None:
-    if patterns := [glob.escape(name) for name in names]:
-        snapshot_download(repo, repo_type=kind, revision=commit, allow_patterns=patterns)
+def _each(
+    names: Iterable[str],
+    fetch: Callable[[str], Result],
+    repo: str,
+    commit: str,
+    stop: threading.Event | None = None,
+) -> dict[str, Result]:
+    """What ``fetch`` gives for each, several at once; the first that fails ends them all, where
+    they look at ``stop``."""
 
-
-def _fetch_blobs(blobs: Mapping[str, Blob], arrived: Arrivals) -> None:
-    """Several at once; the first that fails ends them all."""
-    stop = threading.Event()
-
-    def fetch(name: str) -> None:
+    def one(name: str) -> Result:
         try:
-            fetch_blob(blobs[name], arrived.add, stop)
+            return fetch(name)
         except BaseException as error:
-            stop.set()
+            if stop is not None:
+                stop.set()
             if isinstance(error, OtherBytes):
                 raise unlike(name, "sha256") from error
+            if isinstance(error, EntryNotFoundError) and not isinstance(
+                error, LocalEntryNotFoundError
+            ):
+                raise ForgeError(
+                    f"{repo} does not have {name} of commit {commit[:12]} any more",
+                    "`doit lock --upgrade NAME` locks what it has now",
+                ) from error
             raise
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for done in [pool.submit(fetch, name) for name in blobs]:
-            done.result()
+        running = {name: pool.submit(one, name) for name in names}
+        return {name: done.result() for name, done in running.items()}

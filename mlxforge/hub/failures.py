@@ -17,6 +17,7 @@ from huggingface_hub.errors import (
 )
 
 from mlxforge.errors import ForgeError
+from mlxforge.recipe.words import printable
 from mlxforge.store.store import disk_error
 
 __all__ = ["cause", "told"]
@@ -56,7 +57,7 @@ def told(
                 "unset HF_HUB_OFFLINE to download it",
             )
         case HfHubHTTPError():
-            return _refused(error.response.status_code, repo, writing)
+            return _refused(error, repo, writing)
         case HTTPError():
             return ForgeError(
                 f"the Hub at {constants.ENDPOINT} cannot be reached for {repo}: {_short(error)}",
@@ -77,18 +78,23 @@ def cause(error: BaseException) -> BaseException:
     return error
 
 
-def _refused(status: int, repo: str, writing: bool) -> ForgeError:
+def _refused(error: HfHubHTTPError, repo: str, writing: bool) -> ForgeError:
+    status = error.response.status_code
+    said = printable(" ".join((error.server_message or "").split()))[:200]
+    why = f"status {status}: {said}" if said else f"status {status}"
     if status in (401, 403) and writing:
         return ForgeError(
-            f"the Hub does not let you write to {repo} (status {status})",
+            f"the Hub does not let you write to {repo} ({why})",
             "run `hf auth login` with a token that may, or set HF_TOKEN to one",
         )
     if status in (401, 403):
         return ForgeError(
-            f"the Hub refuses your token for {repo} (status {status})",
+            f"the Hub refuses your token for {repo} ({why})",
             "run `hf auth login`, or correct HF_TOKEN",
         )
-    return ForgeError(f"the Hub answered {repo} with status {status}", "try again later")
+    passes = status in (408, 429) or status >= 500
+    told = f"the Hub answered {repo} with {why}"
+    return ForgeError(told, "try again later" if passes else None)
 
 
 def _short(error: BaseException) -> str:

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import glob
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from httpx2 import HTTPError
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, ModelInfo
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
 from mlxforge.errors import ForgeError
-from mlxforge.hub.failures import cause, told
+from mlxforge.hub.failures import told
 from mlxforge.hub.pull_requests import (
     find_pull_request,
     open_pull_request,
@@ -29,12 +28,12 @@ from mlxforge.hub.pull_requests import (
 )
 from mlxforge.hub.tree import list_files
 from mlxforge.hub.verify import difference
+from mlxforge.models.source import is_model_file
+from mlxforge.store.hashes import sha256_of
 
 __all__ = ["Changes", "Message", "Receipt", "Target", "changes", "publish", "published"]
 
-TRIES = 3
-OWNED = ("*.safetensors", "*.safetensors.index.json")
-"""Remote files that are removed where they are not ours: a loader would take them for the model."""
+TRIES = 3  # of what the client itself tries only once
 
 Sha256 = Callable[[Path], str]
 
@@ -79,20 +78,27 @@ class Receipt:
 
 
 def published(target: Target) -> dict[str, dict[str, Any]]:
-    """The files on the target's branch; none where repository or branch do not exist yet."""
+    """The files on the target's branch; none where repository or branch do not exist yet.
+
+    Raises ForgeError where nothing may be sent there.
+    """
     try:
+        _check_private(target, HfApi().model_info(target.repo))
         return _listed(target.repo, target.branch)[1]
     except (RepositoryNotFoundError, RevisionNotFoundError):
         return {}
+    except ForgeError:
+        raise
     except Exception as error:
         raise told(error, target.repo, target.branch, writing=True) from error
 
 
 def changes(folder: Path, remote: Mapping[str, Mapping[str, Any]], sha256: Sha256) -> Changes:
-    """What would make ``remote`` equal to ``folder``."""
+    """What would make ``remote`` equal to ``folder``: whatever a loader would take for a part of
+    the model goes, if it is not; all else that lies there is not ours."""
     names = sorted(path.name for path in folder.iterdir())
     same = {n for n in names if n in remote and not difference(folder / n, remote[n], sha256)}
-    stray = (n for n in sorted(remote.keys() - set(names)) if _owned(n))
+    stray = (n for n in sorted(remote.keys() - set(names)) if is_model_file(n))
     return Changes(tuple(n for n in names if n not in same), tuple(sorted(same)), tuple(stray))
 
 
@@ -111,12 +117,13 @@ def publish(folder: Path, target: Target, message: Message, sha256: Sha256) -> R
         except ForgeError:
             raise
         except Exception as error:
-            if tries >= TRIES or not _passes(cause(error)):
+            if tries >= TRIES or not _passes(error):
                 raise told(error, target.repo, target.branch, writing=True) from error
             time.sleep(2.0**tries)
 
 
 def _passes(error: BaseException) -> bool:
+    """Whether another try may do better; sending a file, the client has tried often enough."""
     if isinstance(error, HfHubHTTPError):
         # 412 and 409: somebody else's commit came first
         return error.response.status_code in (409, 412, 429) or error.response.status_code >= 500
@@ -142,10 +149,12 @@ def _publish(
         needed = changes(folder, remote, sha256)
     if needed.send or needed.remove:
         sent.append(needed)
+        _check_intact(folder, needed.send, sha256)
         head = api.upload_folder(
             repo_id=target.repo,
             folder_path=folder,
             revision=revision,
+            parent_commit=head,
             commit_message=message.title,
             commit_description=message.description,
             allow_patterns=[glob.escape(name) for name in needed.send] or [""],
@@ -155,9 +164,8 @@ def _publish(
     tag = None
     if revision != target.branch:
         show_pull_request(api, target.repo, revision)
-    else:
+    elif _put_tag(api, target, message.tag, head):
         tag = message.tag
-        api.create_tag(target.repo, tag=tag, revision=head, exist_ok=True)
     first = sent[0] if sent else needed
     size = sum((folder / name).stat().st_size for name in first.send)
     return Receipt(head, revision, url, tag, first.send, first.remove, size)
@@ -170,20 +178,51 @@ def _repository(api: HfApi, target: Target) -> str:
     except RepositoryNotFoundError:
         api.create_repo(target.repo, private=target.private, exist_ok=True)
         info = api.model_info(target.repo)
+    _check_private(target, info)
+    if target.branch != "main":
+        api.create_branch(target.repo, branch=target.branch, exist_ok=True)
+    return f"{api.endpoint}/{target.repo}"
+
+
+def _check_private(target: Target, info: ModelInfo) -> None:
     if target.private and not info.private:
         raise ForgeError(
             f"{target.repo} is public, and the recipe says `private: true`",
             "make the repository private in its settings, or write `private: false`",
         )
-    if target.branch != "main":
-        api.create_branch(target.repo, branch=target.branch, exist_ok=True)
-    return f"{api.endpoint}/{target.repo}"
+
+
+def _put_tag(api: HfApi, target: Target, tag: str, commit: str) -> bool:
+    """Let ``tag`` point to ``commit``, wherever it did before. False for somebody whose pull
+    requests others merge and tag."""
+    there = {entry.name: entry.target_commit for entry in api.list_repo_refs(target.repo).tags}
+    if there.get(tag) == commit:
+        return True
+    try:
+        if tag in there:
+            api.delete_tag(target.repo, tag=tag)
+        api.create_tag(target.repo, tag=tag, revision=commit)
+    except HfHubHTTPError as error:
+        if target.pull_request and error.response.status_code in (401, 403):
+            return False
+        raise
+    return True
 
 
 def _listed(repo: str, revision: str) -> tuple[str, dict[str, dict[str, Any]]]:
     """The commit that ``revision`` means now, and its files."""
     commit = HfApi().model_info(repo, revision=revision).sha or ""
     return commit, list_files(repo, commit, nested=True)
+
+
+def _check_intact(folder: Path, names: Iterable[str], sha256: Sha256) -> None:
+    """Raises ForgeError where a file is not what was built, before anybody gets it."""
+    for name in names:
+        if sha256_of(folder / name) != sha256(folder / name):
+            raise ForgeError(
+                f"{name} is not what was built: the store is damaged",
+                "`doit verify NAME` says what to do",
+            )
 
 
 def _check(folder: Path, repo: str, commit: str, sha256: Sha256) -> None:
@@ -197,7 +236,3 @@ def _check(folder: Path, repo: str, commit: str, sha256: Sha256) -> None:
         f"{repo} at {commit[:12]} does not have the files that were sent: {wrong[0]}{more}",
         "upload again; do not use that commit",
     )
-
-
-def _owned(name: str) -> bool:
-    return any(fnmatchcase(name, glob) for glob in OWNED)

@@ -1,16 +1,20 @@
-"""Pull requests on the Hub, found again by their title."""
+"""Our own pull requests on the Hub, found again by their title."""
 
 from __future__ import annotations
 
 from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
 
 __all__ = ["find_pull_request", "open_pull_request", "show_pull_request"]
 
 
 def find_pull_request(api: HfApi, repo: str, title: str) -> str | None:
-    """The ref of the open pull request of that title, so that none is opened twice."""
+    """The ref of our open pull request of that title, so that none is opened twice; anybody may
+    have opened others that are called the same."""
+    author = api.whoami()["name"]
     for entry in api.get_repo_discussions(repo, discussion_type="pull_request"):
-        if entry.title == title and entry.status in ("draft", "open"):
+        mine = entry.title == title and entry.author == author
+        if mine and entry.status in ("draft", "open"):
             return f"refs/pr/{entry.num}"
     return None
 
@@ -22,7 +26,11 @@ def open_pull_request(api: HfApi, repo: str, title: str, description: str) -> st
 
 
 def show_pull_request(api: HfApi, repo: str, revision: str) -> None:
-    """Let a draft be seen and merged."""
+    """Let a draft be seen and merged, where the Hub lets its author do that."""
     number = int(revision.rsplit("/", 1)[1])
     if api.get_discussion_details(repo, number).status == "draft":
-        api.change_discussion_status(repo, number, "open")
+        try:
+            api.change_discussion_status(repo, number, "open")
+        except HfHubHTTPError as error:
+            if error.response.status_code not in (401, 403):
+                raise

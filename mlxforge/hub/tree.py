@@ -7,7 +7,11 @@ from typing import Any
 from huggingface_hub import HfApi
 from huggingface_hub.hf_api import RepoFile
 
+from mlxforge.hub.patience import limit_silence
+
 __all__ = ["list_files"]
+
+limit_silence()  # whoever asks for anything asks for this
 
 
 def list_files(

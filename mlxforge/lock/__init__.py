@@ -23,13 +23,18 @@
     models:
       cpu:
         digest: "c0de…"
+        recipe: "77aa…"
         tensors: |
           4f9a31c2b7e80d15 lm_head.weight
           …
 
+Where the recipe wants further files of its source, a line ``further: {files: ["*.txt"]}`` below
+``repo`` says which it was locked for.
+
 Sorted, one line per fact, so that a difference reads well and merges. ``recipe`` is the digest of
 the resolved recipe, ``tools`` are the versions that can change bytes, ``texts`` are those that the
-recipe names, by what it says of them, ``models`` is what the first build made, by MLX's backend.
+recipe names, by what it says of them, ``models`` is what the first build made, by MLX's backend,
+each with the digest of what the recipe says of the model alone.
 
 A recipe whose source is a local folder has no ``source`` here: its files are hashed at every build
 instead. So are texts that are local files; what the lock knows of them is compared by `doit lock

@@ -42,6 +42,8 @@ def drift(lock: Lock, now: Lock) -> list[Moved]:
 def _source(before: LockedSource | None, now: LockedSource | None) -> Iterator[Moved]:
     for part in ("repo", "revision", "commit"):
         yield from _one(f"source.{part}", getattr(before, part, None), getattr(now, part, None))
+    wanted = [str(source.further) or None if source else None for source in (before, now)]
+    yield from _one("source.further", *wanted)
     yield from _files("source", before.files if before else {}, now.files if now else {})
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from mlxforge.recipe.further import NOTHING, Further
+
 __all__ = ["Lock", "LockedFile", "LockedModel", "LockedSource", "LockedText", "lock_file"]
 
 
@@ -15,13 +17,15 @@ __all__ = ["Lock", "LockedFile", "LockedModel", "LockedSource", "LockedText", "l
 class LockedSource:
     """A commit of a Hub repository.
 
-    ``files``: name -> ``{size: bytes, sha256 or git_sha1: hex}``.
+    ``files``: name -> ``{size: bytes, sha256 or git_sha1: hex}``. ``further``: what the recipe
+    wanted besides what every build reads.
     """
 
     repo: str
     revision: str
     commit: str
     files: Mapping[str, Mapping[str, Any]]
+    further: Further = NOTHING
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,12 @@ class LockedFile:
 @dataclass(frozen=True)
 class LockedModel:
     """The finished model: the digest of its files, and the first 16 hex digits of the sha256 of
-    every tensor, by name."""
+    every tensor, by name. ``recipe`` is the digest of what the recipe said of it, None in locks of
+    older versions."""
 
     digest: str
     tensors: Mapping[str, str]
+    recipe: str | None = None
 
 
 @dataclass(frozen=True)

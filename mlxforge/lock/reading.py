@@ -11,6 +11,7 @@ from typing import Any
 from mlxforge.errors import ForgeError, Position
 from mlxforge.hub.names import is_file_name, is_file_path
 from mlxforge.lock.model import Lock, LockedFile, LockedModel, LockedSource, LockedText
+from mlxforge.recipe.further import Further
 from mlxforge.recipe.words import quoted, shown
 
 __all__ = ["parse_lock", "read_lock"]
@@ -63,10 +64,21 @@ def parse_lock(data: bytes, file: str) -> Lock:
 
 
 def _source(raw: Any) -> LockedSource:
-    _keys("source", raw, {"repo", "revision", "commit", "files"})
+    _keys("source", raw, {"repo", "revision", "commit", "files"}, {"further"})
     _check_words(raw, "repo", "revision")
     _check_commit(raw, is_file_name)
-    return LockedSource(**raw)
+    further = _further(raw.get("further", {}))
+    if lacking := [name for name in further.remote_code if name not in raw["files"]]:
+        raise ValueError(f"{quoted(lacking[0])} is not among the source's files")
+    return LockedSource(**{**raw, "further": further})
+
+
+def _further(raw: Any) -> Further:
+    _keys("further", raw, set(), {"files", "remote_code"})
+    for key, names in raw.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"{key} is {shown(names)}, not a list of names")
+    return Further(**{key: tuple(names) for key, names in raw.items()})
 
 
 def _text(name: str, raw: Any) -> LockedText | LockedFile:
@@ -110,7 +122,10 @@ def _check_fact(name: str, fact: Any) -> None:
 
 
 def _model(name: str, raw: Any) -> LockedModel:
-    _keys(name, raw, {"digest", "tensors"})
+    _keys(name, raw, {"digest", "tensors"}, {"recipe"})
+    recipe = raw.get("recipe")
+    if recipe is not None and not _is_hex(recipe, 64):
+        raise ValueError(f"the recipe of {name} is {shown(recipe)}, not a digest")
     if not _is_hex(raw["digest"], 64):
         raise ValueError(f"the digest of {name} is {shown(raw['digest'])}, not a digest")
     if not isinstance(raw["tensors"], str):
@@ -121,7 +136,7 @@ def _model(name: str, raw: Any) -> LockedModel:
         if not _is_hex(digest, 16) or not tensor:
             raise ValueError(f"{quoted(line)} is not a tensor's digest and name")
         tensors[tensor] = digest
-    return LockedModel(raw["digest"], tensors)
+    return LockedModel(raw["digest"], tensors, recipe)
 
 
 def _keys(what: str, value: Any, needed: Set[str], known: Set[str] = frozenset()) -> None:

@@ -65,6 +65,10 @@ def _lines(name: str, lock: Lock) -> Iterator[str]:
 def _source(source: LockedSource) -> Iterator[str]:
     yield "source:"
     yield f"  repo: {_quoted(source.repo)}"
+    if source.further:
+        named = {key: names for key, names in vars(source.further).items() if names}
+        lists = (f"{key}: [{', '.join(map(_quoted, names))}]" for key, names in named.items())
+        yield f"  further: {{{', '.join(lists)}}}"
     yield from _commit("  ", source)
 
 
@@ -95,6 +99,8 @@ def _fact(fact: Mapping[str, Any]) -> str:
 def _model(backend: str, model: LockedModel) -> Iterator[str]:
     yield f"  {_quoted(backend)}:"
     yield f"    digest: {_quoted(model.digest)}"
+    if model.recipe is not None:
+        yield f"    recipe: {_quoted(model.recipe)}"
     yield "    tensors: |"
     for tensor, digest in sorted(model.tensors.items()):
         yield f"      {digest} {tensor}"

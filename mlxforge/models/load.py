@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from mlxforge.errors import ForgeError
 from mlxforge.models.source import check_source, read_config, read_tensors
 from mlxforge.models.streaming.trace import Traced
 from mlxforge.models.tensors import trace_folder
+from mlxforge.models.trust import may_run, not_named, tokenizer_may_run, trusted
+from mlxforge.recipe.further import is_code
 
 __all__ = [
     "cast_predicate",
@@ -36,11 +38,13 @@ def declared_dtype(config: dict[str, Any]) -> str | None:
 def load_source(folder: Path) -> Traced:
     """The model of a source folder without its weights (see ``streaming.trace``).
 
-    Raises ForgeError for a folder that is not whole, an unknown architecture and custom code.
+    Raises ForgeError for a folder that is not whole, an unknown architecture, and code of its own
+    that no recipe has named.
     """
     check_source(folder)
     raw = read_config(folder)
-    check_config(folder, raw)
+    check_config(folder, raw, trusted())
+    tokenizer_may_run(folder)
     read_tensors(folder)
     try:
         return trace_folder(folder)
@@ -52,13 +56,18 @@ def load_source(folder: Path) -> Traced:
         ) from error
 
 
-def check_config(folder: Path, config: dict[str, Any]) -> None:
-    """Raises ForgeError for a config whose model cannot be built here, whatever its weights."""
+def check_config(folder: Path, config: dict[str, Any], remote_code: Collection[str] = ()) -> None:
+    """Raises ForgeError for a config whose model cannot be built here, whatever its weights.
+    ``remote_code``: names of files that may run."""
     model_type = config["model_type"]
-    if config.get("model_file") is not None:
+    own = config.get("model_file")
+    if own is not None:
+        if may_run(own, remote_code):
+            return
         raise ForgeError(
-            f"{folder} needs its own code ({config['model_file']!r}), which is not run",
-            "use a source whose architecture mlx_lm has",
+            f"{folder} needs its own code ({own!r}), which is not run",
+            "use a source whose architecture mlx_lm has, or, where you trust the file, "
+            "source: {remote_code: [NAME.py]}",
         )
     if not _known_type(config):
         own = " and would need its own code" if config.get("auto_map") else ""
@@ -101,10 +110,14 @@ def load_tokenizer(folder: Path) -> Any:
     from mlx_lm.utils import load_config
     from mlx_lm.utils import load_tokenizer as upstream
 
+    own = tokenizer_may_run(folder)
     try:
         ends = load_config(folder).get("eos_token_id")
-        return upstream(folder, {"trust_remote_code": False}, eos_token_ids=ends)
+        return upstream(folder, {"trust_remote_code": own}, eos_token_ids=ends)
     except Exception as error:
+        lacking = Path(str(getattr(error, "filename", None) or "")).name
+        if own and is_code(lacking):
+            raise not_named(folder, lacking) from error
         raise ForgeError(
             f"the tokenizer in {folder} does not load: {_first_line(error)}",
             "does the folder hold tokenizer.json and tokenizer_config.json?",

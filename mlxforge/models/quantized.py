@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -51,12 +51,14 @@ def write_model(
     out: Path,
     progress: Progress,
     workers: int | None = None,
+    further: Collection[str] = (),
 ) -> dict[str, str]:
     """Quantize as ``assignments`` say, cast the rest to ``wish.dtype``, write all into ``out``.
 
     Every tensor is bit-identical to what ``mlx_lm.convert`` makes of the same decisions. Rows
     stream from the source's files to the result's: memory holds a few pieces, whatever the size
     of the model. The bytes do not depend on ``workers`` (threads; default: one per core of a CPU).
+    ``further`` names files of the source that are copied besides those of every model.
 
     Returns the sha256 of every file of weights. Raises ForgeError for a source that cannot be
     read and a disk that is too small.
@@ -64,7 +66,7 @@ def write_model(
     default = Scheme(wish.bits, wish.group_size, wish.mode)
     quantization = None if wish.method == "none" else quantization_entry(default, assignments)
     save_config(inspection.folder / "config.json", quantization, out)
-    copy_side_files(source, out)
+    copy_side_files(source, out, further)
     dtype = inspection.table.cast(wish.dtype)
     size = model_size(assignments, dtype)
     (out / "mlxforge.json").write_text(_provenance(assignments, size.bytes, size.bits_per_weight))

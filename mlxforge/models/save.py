@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def save_config(plain: Path, quantization: dict[str, Any] | None, out: Path) -> 
     (out / "config.json").write_text(json.dumps(dict(sorted(config.items())), indent=4))
 
 
-def copy_side_files(source: Path, out: Path) -> None:
-    """Tokenizer, templates, generation config and licence, byte for byte."""
-    for path in side_files(source):
+def copy_side_files(source: Path, out: Path, further: Collection[str] = ()) -> None:
+    """Tokenizer, templates, generation config, licence and the files named in ``further``, byte
+    for byte."""
+    for path in side_files(source, further):
         shutil.copyfile(path, out / path.name)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from mlxforge.errors import ForgeError, Position
 from mlxforge.models.headers import TensorInfo, read_header
+from mlxforge.recipe.further import NOTHING, Further, is_code, is_pickled
 
 __all__ = [
     "SIDE_FILES",
     "check_source",
+    "further_files",
+    "is_model_file",
     "is_source_file",
     "read_config",
     "side_files",
@@ -29,7 +33,6 @@ SIDE_FILES = (
 """What is copied beside the weights, byte for byte."""
 
 WEIGHTS = "model*.safetensors"
-PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
 def _listing(folder: Path) -> list[Path]:
@@ -41,23 +44,38 @@ def weight_files(folder: Path) -> list[Path]:
     return [path for path in _listing(folder) if fnmatchcase(path.name, WEIGHTS)]
 
 
-def side_files(folder: Path) -> list[Path]:
-    """Tokenizer, templates, licence and the like. Never code, never pickles."""
-    return [path for path in _listing(folder) if _beside(path.name)]
+def side_files(folder: Path, further: Collection[str] = ()) -> list[Path]:
+    """Tokenizer, templates, licence and the like, and those named in ``further``. No code and no
+    pickles but these."""
+    return [path for path in _listing(folder) if _beside(path.name) or path.name in further]
 
 
-def source_files(folder: Path) -> list[Path]:
+def further_files(names: Iterable[str], further: Further) -> tuple[str, ...]:
+    """Those of a source's files that are copied beside the weights only because a recipe wants
+    it; code is not among them."""
+    taken = {name for name in names if further.takes(name) and not _beside(name)}
+    return tuple(sorted(taken - set(further.remote_code)))
+
+
+def source_files(folder: Path, further: Further = NOTHING) -> list[Path]:
     """Every file that a build may read; its digest is part of the key."""
-    return [path for path in _listing(folder) if is_source_file(path.name)]
+    return [path for path in _listing(folder) if is_source_file(path.name, further)]
 
 
-def is_source_file(name: str) -> bool:
+def is_source_file(name: str, further: Further = NOTHING) -> bool:
     """Whether a build may read a source's file of this name."""
-    return fnmatchcase(name, WEIGHTS) or name.endswith(".json") or _beside(name)
+    every = fnmatchcase(name, WEIGHTS) or name.endswith(".json") or _beside(name)
+    return every or further.takes(name)
+
+
+def is_model_file(name: str) -> bool:
+    """Whether a loader would take a file of this path in a repository for a part of the model."""
+    index = name == "model.safetensors.index.json"
+    return "/" not in name and (index or fnmatchcase(name, WEIGHTS) or _beside(name))
 
 
 def _beside(name: str) -> bool:
-    unwanted = any(fnmatchcase(name, glob) for glob in ("*.py", *PICKLED))
+    unwanted = is_code(name) or is_pickled(name)
     return not unwanted and any(fnmatchcase(name, glob) for glob in SIDE_FILES)
 
 
@@ -87,7 +105,7 @@ def check_source(folder: Path, at: Position | None = None) -> None:
     if not names:
         raise ForgeError(f"the source folder {folder} is empty", at=at)
     if not weight_files(folder):
-        pickled = [name for name in names if any(fnmatchcase(name, glob) for glob in PICKLED)]
+        pickled = [name for name in names if is_pickled(name)]
         others = [name for name in names if name.endswith(".safetensors")]
         if pickled:
             raise ForgeError(

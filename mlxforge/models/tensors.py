@@ -16,6 +16,7 @@ from mlxforge.models.source import read_tensors, weight_files
 from mlxforge.models.streaming.expression import Expression
 from mlxforge.models.streaming.files import StoredTensors
 from mlxforge.models.streaming.rows import Rows
+from mlxforge.models.trust import load_model
 
 KEPT = 4  # parameters that only the loader can compute
 RECENT = 16  # expressions that were parsed
@@ -31,8 +32,6 @@ def trace_folder(folder: Path) -> Traced:
 
     Raises what the loader raises, and ForgeError for files that are not whole.
     """
-    from mlx_lm.utils import load_model
-
     from mlxforge.models.streaming.trace import trace_loading  # mlx.nn, which few need
 
     read_tensors(folder)
@@ -40,7 +39,7 @@ def trace_folder(folder: Path) -> Traced:
         path.name: mx.load(str(path))  # type: ignore[misc]
         for path in weight_files(folder)
     }
-    return trace_loading(files, lambda: load_model(folder, lazy=True))
+    return trace_loading(files, lambda: load_model(folder))
 
 
 @contextmanager
@@ -111,7 +110,6 @@ class _Loader:
 
     def _load(self) -> dict[str, mx.array]:
         from mlx.utils import tree_flatten
-        from mlx_lm.utils import load_model
 
-        model, _ = load_model(self._folder, lazy=True)
+        model, _ = load_model(self._folder)
         return dict(tree_flatten(model.parameters()))

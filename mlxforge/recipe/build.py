@@ -8,6 +8,7 @@ from typing import Any
 from mlxforge.errors import ForgeError
 from mlxforge.recipe.defaults import complete, in_use
 from mlxforge.recipe.draft import Draft
+from mlxforge.recipe.further import further_of
 from mlxforge.recipe.gates import requirements
 from mlxforge.recipe.model import Calibrate, Evaluate, Recipe, Source, Text, Upload
 from mlxforge.recipe.names import check_repo
@@ -42,13 +43,14 @@ def _source(draft: Draft) -> Source:
         hint = "source: {repo: owner/name}, or source: {path: ../models/mine}"
         raise ForgeError("the recipe has no source", hint, draft.at("source"))
     kind = _origin(draft, ("source",), "repo", ("revision",))
+    further = further_of(draft)
     if kind == "path":
         at = draft.at("source", "path")
-        return Source(path=draft.resolved("source", "path"), at=at)
+        return Source(path=draft.resolved("source", "path"), further=further, at=at)
     values = draft.document["source"]
     at = draft.at("source", "repo")
     check_repo(values["repo"], "source.repo", at)
-    return Source(repo=values["repo"], revision=values["revision"], at=at)
+    return Source(repo=values["repo"], revision=values["revision"], further=further, at=at)
 
 
 def _calibrate(draft: Draft) -> Calibrate | None:
@@ -89,6 +91,9 @@ def _upload(draft: Draft) -> Upload | None:
     if values["repo"] is None:
         raise ForgeError("upload has no repo", "upload: {repo: owner/name}", draft.at("upload"))
     check_repo(values["repo"], "upload.repo", draft.at("upload", "repo"))
+    if values["repo"] == draft.document["source"]["repo"]:
+        message = f"upload.repo is the source itself, {quoted(values['repo'])}"
+        raise ForgeError(message, "publish to a repository of its own", draft.at("upload", "repo"))
     if values["pull_request"] and values["branch"] != "main":
         message = f"a pull request goes to main, not to {quoted(values['branch'])}"
         raise draft.misplaced(message, "leave upload.branch out", "upload", "branch")

@@ -36,7 +36,7 @@ def _fill(values: dict[str, Any], bits: int, group_size: int) -> None:
 def in_use(whole: Mapping[str, Any]) -> dict[str, Any]:
     """``whole`` without the keys that mean nothing here: a path has no revision, and so on."""
     document = dict(whole)
-    document["source"] = _one_origin(whole["source"])
+    document["source"] = _source(whole["source"])
     for section in ("calibrate", "evaluate"):
         if whole[section] and whole[section]["text"]:
             document[section] = whole[section] | {"text": _one_origin(whole[section]["text"])}
@@ -50,6 +50,13 @@ def in_use(whole: Mapping[str, Any]) -> dict[str, Any]:
         ]
         document["quantize"] = quantize | {"overrides": rules}
     return document
+
+
+def _source(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nothing further, said or not, is the same recipe."""
+    further = {key: values[key] for key in ("files", "remote_code")}
+    origin = {key: value for key, value in values.items() if key not in further}
+    return _one_origin(origin) | {key: names for key, names in further.items() if names}
 
 
 def _one_origin(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from typing import Any
 import mlxforge
 from mlxforge.errors import ForgeError, Position
 from mlxforge.recipe.extends import Shelf
+from mlxforge.recipe.further import Further
 from mlxforge.recipe.model import (
     Calibrate,
     Evaluate,
@@ -121,7 +122,7 @@ class Memory:
         return Recipe(
             name=name,
             file=file,
-            source=Source(**{**_placed(source), "path": _path(source["path"])}),
+            source=_source(source),
             quantize=Quantize(**{**_placed(quantize), "overrides": rules}),
             calibrate=_calibrate(raw["calibrate"]),
             evaluate=_evaluate(raw["evaluate"]),
@@ -180,6 +181,11 @@ def _position(raw: Any) -> Position | None:
 
 def _placed(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {**raw, "at": _position(raw["at"])}
+
+
+def _source(raw: Mapping[str, Any]) -> Source:
+    further = Further(**{key: tuple(names) for key, names in raw["further"].items()})
+    return Source(**{**_placed(raw), "path": _path(raw["path"]), "further": further})
 
 
 def _text(raw: Mapping[str, Any] | None) -> Text | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlxforge.errors import Position
+from mlxforge.recipe.further import NOTHING, Further
 
 __all__ = [
     "Calibrate",
@@ -29,6 +30,7 @@ class Source:
     path: Path | None = None  # absolute
     repo: str | None = None
     revision: str = "main"
+    further: Further = NOTHING
     at: Position | None = field(default=None, compare=False)  # of the path or the repository
 
 

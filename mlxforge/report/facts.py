@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mlxforge.checks import check_layers
 from mlxforge.errors import ForgeError
+from mlxforge.hub.verify import difference
 from mlxforge.models.assign import Assignment
 from mlxforge.models.size import model_size
 from mlxforge.plan import Node, Plan
@@ -62,6 +63,7 @@ def card_facts(
         layers=layer_rows([replace(entry, at=None) for entry in assignments], wanted.dtype, False),
         recipe_file=f"{recipe.name}.yaml",
         lock_file=lock if lock in beside else None,
+        remote_code=recipe.source.further.remote_code,
     )
 
 
@@ -82,7 +84,7 @@ def _source_card(project: Project, plan: Plan) -> str:
     if fact is None:
         return ""
     card = source.step.folder() / "README.md"
-    if not card.is_file():
+    if difference(card, fact):  # also where it is not there
         from mlxforge.hub.client import fetch_file
 
         card = fetch_file(source.step.repo, source.step.commit, "README.md", fact)

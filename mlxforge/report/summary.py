@@ -35,7 +35,9 @@ def summary(
         rows.append(("answer", _one_line(sample["text"]) or "(nothing)"))
     prompts = plan.recipe.evaluate.prompts if plan.recipe.evaluate else ()
     prompt = _quoted(prompts[0] if prompts else "hello")
-    rows.append(("try it", f"mlx_lm.generate --model {_quoted(path)} --prompt {prompt}"))
+    trust = " --trust-remote-code" if plan.recipe.source.further.remote_code else ""
+    command = f"mlx_lm.generate --model {_quoted(path)}{trust} --prompt {prompt}"
+    rows.append(("try it", command))
     return f"\n{name}\n" + "\n".join(f"  {label:<11} {text}" for label, text in rows)
 
 

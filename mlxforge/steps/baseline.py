@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mlxforge.progress import Progress
-from mlxforge.steps.base import Step
+from mlxforge.steps.source import SourceStep
 
 __all__ = ["Baseline"]
 
 
 @dataclass(frozen=True)
-class Baseline(Step):
+class Baseline(SourceStep):
     """``source``, ``text`` -> ``tokens.npy`` (int32 [windows, length]), ``states.npy`` (float32
     [windows, length - 1, width]: what goes into the source's head, see mlxforge.models.split)
     and ``baseline.json``."""

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from mlxforge.progress import Progress
-from mlxforge.steps.base import Step
+from mlxforge.steps.source import SourceStep
 
 __all__ = ["Evaluate"]
 
 
 @dataclass(frozen=True)
-class Evaluate(Step):
+class Evaluate(SourceStep):
     """``model`` and, for ``metrics``, ``source`` and its ``baseline`` -> ``result.json``.
 
     The figures are over the baseline's windows. Of the source only the head is read, and only

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlxforge.progress import Progress
-from mlxforge.steps.base import Step
+from mlxforge.steps.source import SourceStep
 
 __all__ = ["Inspect"]
 
 
 @dataclass(frozen=True)
-class Inspect(Step):
+class Inspect(SourceStep):
     """``source`` -> ``layers.json``, ``parameters.json``, ``config.json`` (see
     mlxforge.models.inspection)."""
 

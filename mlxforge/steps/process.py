@@ -16,6 +16,7 @@ from typing import Any
 from mlxforge.errors import ForgeError
 from mlxforge.progress import Progress
 from mlxforge.steps.base import Step
+from mlxforge.steps.remote_code import remove_views
 
 __all__ = ["HUGE_PAGES", "run_in_process", "step_environment", "stop_all"]
 
@@ -83,6 +84,7 @@ def run_in_process(
                     pipe.close()
         with _guard:
             _running.discard(process)
+        remove_views(step, out)
     if verdict.get("finished"):
         return dict(verdict["digests"])
     more = f"the whole story is in {log}" if verdict.get("crash") else verdict.get("hint")

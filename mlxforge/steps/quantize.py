@@ -11,13 +11,13 @@ from mlxforge.errors import Position
 from mlxforge.progress import Progress
 from mlxforge.recipe.model import Override
 from mlxforge.recipe.model import Quantize as Wanted
-from mlxforge.steps.base import Step
+from mlxforge.steps.source import SourceStep
 
 __all__ = ["Quantize"]
 
 
 @dataclass(frozen=True)
-class Quantize(Step):
+class Quantize(SourceStep):
     """``source``, ``layers`` -> a folder that mlx_lm loads, with ``mlxforge.json`` beside it."""
 
     method: str
@@ -36,7 +36,9 @@ class Quantize(Step):
     large_pages = True
 
     @classmethod
-    def of(cls, wanted: Wanted) -> Quantize:
+    def of(
+        cls, wanted: Wanted, files: tuple[str, ...] = (), remote_code: tuple[str, ...] = ()
+    ) -> Quantize:
         rules = tuple(
             {
                 "layers": rule.layers,
@@ -49,7 +51,7 @@ class Quantize(Step):
         )
         return cls(
             wanted.method, wanted.bits, wanted.group_size, wanted.mode, wanted.scales,
-            wanted.dtype, wanted.refine, rules,
+            wanted.dtype, wanted.refine, rules, files=files, remote_code=remote_code,
         )  # fmt: skip
 
     def wanted(self) -> Wanted:
@@ -77,4 +79,6 @@ class Quantize(Step):
 
         inspection = Inspection(inputs["layers"])
         assignments = assign(inspection.table, self.wanted())
-        return write_model(inputs["source"], inspection, assignments, self, out, progress)
+        further = (*self.files, *self.remote_code)
+        source = inputs["source"]
+        return write_model(source, inspection, assignments, self, out, progress, further=further)

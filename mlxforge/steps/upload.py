@@ -31,10 +31,8 @@ class Upload(Step):
     network = True
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
-        from mlxforge.hub.patience import limit_silence
         from mlxforge.hub.publish import Message, Target, publish
 
-        limit_silence()
         receipt = publish(
             inputs["folder"],
             Target(self.repo, self.private, self.branch, self.pull_request),

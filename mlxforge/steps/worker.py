@@ -90,6 +90,7 @@ def main() -> int:
 def run_job(job: dict[str, Any], progress: Progress) -> dict[str, str]:
     """Run the step that ``job`` describes; the sha256 of files that it hashed on the way."""
     from mlxforge.steps.registry import make_step
+    from mlxforge.steps.remote_code import with_remote_code
 
     step = make_step(job["kind"], job["parameters"])
     if step.blas:
@@ -100,8 +101,10 @@ def run_job(job: dict[str, Any], progress: Progress) -> dict[str, str]:
         from mlxforge.models.device import use_backend
 
         use_backend()
+    out = Path(job["out"])
     inputs = {name: Path(path) for name, path in job["inputs"].items()}
-    return dict(step.run(inputs, Path(job["out"]), progress) or {})
+    with with_remote_code(step, inputs, out) as readable:
+        return dict(step.run(readable, out, progress) or {})
 
 
 if __name__ == "__main__":

@@ -14,31 +14,28 @@ from mlxforge.tasks.display import Display
 __all__ = ["publish_all"]
 
 
-def publish_all(
-    project: Project, plans: Sequence[Plan], display: Display, again: bool
-) -> tuple[list[str], bool]:
-    """Publish the models of ``plans``, one after the other: what to say of each, and whether
-    all went well. Without ``again`` the Hub is not asked about what was published from here
-    before and has not changed since."""
-    from mlxforge.publishing import last_receipt, publication, publish
+def publish_all(project: Project, plans: Sequence[Plan], display: Display) -> bool:
+    """Publish the models of ``plans``, one after the other, and say so of each; whether all went
+    well."""
+    from mlxforge.publishing import publication, publish
 
-    told, well = [], True
+    well = True
     for plan in plans:
         title = f"upload {plan.recipe.name}"
         started = time.monotonic()
+        display.open()
         try:
             ready = publication(project, plan)
-            last = last_receipt(project, plan.recipe.name)
-            if not again and last and last["fingerprint"] == ready.fingerprint:
-                continue
             display.started(title)
             receipt = publish(
                 project, ready, lambda *progress, title=title: display.advanced(title, *progress)
             )
+            display.finished(title, time.monotonic() - started)
         except ForgeError as error:
             display.failed(title, str(error))
             well = False
             continue
-        display.finished(title, time.monotonic() - started)
-        told.append(upload_lines(plan.recipe.name, receipt))
-    return told, well
+        finally:
+            display.close()
+        print(upload_lines(plan.recipe.name, receipt), flush=True)
+    return well

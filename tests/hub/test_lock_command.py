@@ -155,3 +155,25 @@ def test_check_and_upgrade_exclude_each_other(
 ) -> None:
     workspace.recipe("tiny", f"source: {{path: {tiny()}}}")
     assert "one of the two" in workspace.refused("lock", "tiny", "--check", "--upgrade")
+
+
+def test_a_changed_score_moves_no_guard(
+    hub: Hub,
+    workspace: Workspace,
+    model: dict[str, bytes],
+) -> None:
+    """What the recipe says of the score is locked anew; the model must still be the same."""
+    hub.commit(REPO, model)
+    workspace.recipe("tiny", recipe())
+    workspace.build("tiny")
+    before = read_lock(lock_of(workspace), workspace.root)
+    workspace.recipe("tiny", recipe() + "evaluate: {prompts: [hello], max_tokens: 1}\n")
+    assert ", the recipe has changed" in workspace.build("tiny")
+    after = read_lock(lock_of(workspace), workspace.root)
+    assert before and after and before.recipe != after.recipe and before.models == after.models
+    assert said(workspace, "tiny", "--check") == "tiny: tiny.lock holds\n"
+
+    digest = after.models["cpu"].digest
+    lock_of(workspace).write_text(lock_of(workspace).read_text().replace(digest, "0" * 64))
+    workspace.recipe("tiny", recipe())  # and the score's part changes once more
+    assert "this is not the model in tiny.lock" in workspace.refused("build", "tiny")

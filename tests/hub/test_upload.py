@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -128,7 +129,7 @@ def test_what_is_there_is_not_sent_again(hub: Hub, project: Workspace, xet: bool
     hub.received.clear()
     project.recipe("tiny", recipe() + "evaluate: {prompts: [hello], max_tokens: 1}\n")
     told = upload(project, **environment)
-    assert "sent        2 files, " in told, told  # the card and the recipe
+    assert "sent        3 files, " in told, told  # the card, the recipe and its lock
     assert matches(hub, project)
     weights = (project.cache / "models/tiny/model.safetensors").stat().st_size
     assert sum(hub.received.values()) < weights
@@ -147,6 +148,85 @@ def test_another_model_takes_the_place_of_the_first_one_and_of_its_shards(
     assert matches(hub, project) and there["notes.md"] == b"mine"
     assert "model-00002-of-00002.safetensors" not in there
     assert len(hub.tags(TARGET)) == 2
+
+
+def test_what_a_loader_would_take_for_the_model_goes_and_nothing_else(
+    hub: Hub, project: Workspace
+) -> None:
+    stale = {"chat_template.jinja": b"old", "tokenizer.model": b"old", "model-2.safetensors": b"o"}
+    theirs = {"lora/adapter.safetensors": b"a", "adapters.safetensors": b"b", "notes.json": b"{}"}
+    project.recipe("tiny", recipe(", private: false"))
+    hub.commit(TARGET, stale | theirs)
+    told = upload(project)
+    assert "removed     chat_template.jinja, model-2.safetensors, tokenizer.model" in told
+    there = hub.files(TARGET)
+    assert theirs.items() <= there.items() and not stale.keys() & there.keys()
+    assert matches(hub, project)
+
+
+def test_the_source_itself_is_not_published_to(hub: Hub, project: Workspace) -> None:
+    project.recipe("tiny", recipe(repo=REPO))
+    told = project.refused("upload", "tiny", HF_TOKEN=TOKEN)
+    assert "recipes/tiny.yaml:3:" in told and "upload.repo is the source itself" in told
+    assert written(hub) == []
+
+
+def test_two_recipes_are_not_published_to_one_place(hub: Hub, project: Workspace) -> None:
+    project.recipe("other", recipe(bits=8))
+    for name in ("tiny", "other"):
+        told = project.refused("upload", name, HF_TOKEN=TOKEN)
+        assert f"would both be published to {TARGET}" in told and f"recipes/{name}.yaml:3:" in told
+    project.recipe("other", recipe(", branch: eight", bits=8))
+    upload(project)
+
+
+def test_a_damaged_store_is_not_published(hub: Hub, project: Workspace) -> None:
+    weights = project.cache / "models/tiny/model.safetensors"
+    weights.chmod(0o644)
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\xff")
+    told = refused(project)
+    assert "model.safetensors is not what was built: the store is damaged" in told
+    assert "doit verify" in told and set(hub.files(TARGET)) == {".gitattributes"}
+
+
+def test_a_recipe_called_like_a_file_of_its_model_is_not_published(
+    hub: Hub, project: Workspace, model: dict[str, bytes]
+) -> None:
+    hub.commit("acme/odd", model | {"tokenizer.yaml": b"a: 1"})
+    project.recipe("tokenizer", recipe().replace(REPO, "acme/odd").replace(TARGET, "acme/odd-4"))
+    told = project.refused("upload", "tokenizer", HF_TOKEN=TOKEN)
+    assert "the model has a file tokenizer.yaml" in told
+    assert project.doit("verify", "tokenizer").returncode == 0
+
+
+def test_a_tag_follows_the_newest_commit_of_its_model(hub: Hub, project: Workspace) -> None:
+    upload(project)
+    project.recipe("tiny", recipe() + "evaluate: {prompts: [hello], max_tokens: 1}\n")
+    upload(project)
+    (commit, _), *_ = hub.commits(TARGET)
+    assert list(hub.tags(TARGET).values()) == [commit]
+
+
+def test_two_who_publish_at_once_do_not_mix_their_files(hub: Hub, project: Workspace) -> None:
+    upload(project)
+    project.recipe("tiny", recipe(bits=8))
+    project.build("tiny")
+    done = threading.Event()
+
+    def interfere() -> None:
+        """Somebody commits between our look at the branch and our commit."""
+        while not done.wait(0.001):
+            if any(line.startswith("PUT ") for line in list(hub.requests)):
+                hub.commit(TARGET, hub.files(TARGET) | {"config.json": b"{}"})
+                return
+
+    hub.requests.clear()
+    thread = threading.Thread(target=interfere)
+    thread.start()
+    upload(project)
+    done.set()
+    thread.join()
+    assert len(hub.commits(TARGET)) == 4 and matches(hub, project)
 
 
 def test_a_branch_and_a_public_repository(hub: Hub, project: Workspace) -> None:
@@ -173,6 +253,26 @@ def test_one_pull_request_is_opened_and_found_again(hub: Hub, project: Workspace
     assert len(hub.pull_requests(TARGET)) == 1
 
 
+def test_a_pull_request_of_somebody_else_is_not_ours(hub: Hub, project: Workspace) -> None:
+    project.recipe("tiny", recipe(", pull_request: true"))
+    upload(project)
+    (first,) = hub.pull_requests(TARGET)
+    first.author = "mallory"
+    upload(project)
+    assert len(hub.pull_requests(TARGET)) == 2
+
+
+def test_who_may_only_propose_proposes(hub: Hub, project: Workspace) -> None:
+    hub.commit(TARGET, {"README.md": b"theirs"})
+    hub.repositories[TARGET].readonly = True
+    project.recipe("tiny", recipe(", pull_request: true, private: false"))
+    upload(project)
+    (request,) = hub.pull_requests(TARGET)
+    assert matches(hub, project, request.ref)
+    hub.repositories[TARGET].names["main"] = hub.repositories[TARGET].names[request.ref]
+    assert "sent        nothing" in upload(project) and hub.tags(TARGET) == {}
+
+
 def test_a_private_model_never_goes_to_a_public_repository(hub: Hub, project: Workspace) -> None:
     hub.commit(TARGET, {"README.md": b"public"})
     told = refused(project)
@@ -183,7 +283,7 @@ def test_a_private_model_never_goes_to_a_public_repository(hub: Hub, project: Wo
 def test_a_dry_run_shows_files_bytes_and_the_card_and_sends_nothing(
     hub: Hub, project: Workspace
 ) -> None:
-    project.recipe("other", recipe())
+    project.recipe("other", recipe(repo="acme/other"))
     assert "other has not been built" in project.refused("upload", "--dry-run", "other")
     told = upload(project, "--dry-run", HF_TOKEN="")
     assert f"would go to {TARGET} (private), main" in told
@@ -204,6 +304,25 @@ def test_on_build_publishes_once_and_then_asks_nothing(hub: Hub, project: Worksp
     hub.requests.clear()
     assert "published" not in project.build("tiny")
     assert hub.requests == []
+
+
+def test_on_build_publishes_again_after_a_failure(hub: Hub, project: Workspace) -> None:
+    first = recipe(", on_build: true")
+    project.recipe("tiny", first)
+    assert project.doit("build", "tiny", HF_TOKEN=TOKEN).returncode == 0
+    project.recipe("tiny", recipe(", on_build: true", bits=8))
+    hub.misbehave(f"POST /api/models/{TARGET}/commit", "altering", path="model.safetensors")
+    assert project.doit("build", "tiny", HF_TOKEN=TOKEN).returncode == 1
+    project.recipe("tiny", first)
+    done = project.doit("build", "tiny", HF_TOKEN=TOKEN)
+    assert done.returncode == 0 and "published   " in done.stdout and matches(hub, project)
+
+
+def test_on_build_without_a_token_fails_before_the_work(hub: Hub, project: Workspace) -> None:
+    shutil.rmtree(project.cache)
+    project.recipe("tiny", recipe(", on_build: true"))
+    assert "publishing needs a token of the Hub" in project.refused("build", "tiny")
+    assert project.artifacts() == []
 
 
 def test_a_failed_upload_on_build_fails_the_build_and_keeps_the_model(
@@ -236,6 +355,33 @@ def test_a_recipe_without_an_upload_is_told(hub: Hub, project: Workspace) -> Non
     project.recipe("tiny", recipe(", pull_request: true, branch: dev"))
     told = project.refused("upload", "tiny", HF_TOKEN=TOKEN)
     assert "recipes/tiny.yaml:3:" in told and "a pull request goes to main, not to 'dev'" in told
+
+
+def test_what_the_hub_says_is_passed_on(hub: Hub, project: Workspace) -> None:
+    path = f"POST /api/models/{TARGET}/commit"
+    hub.misbehave(path, "status", status=400, message="license is not valid")
+    told = refused(project)
+    assert told == f"the Hub answered {TARGET} with status 400: license is not valid"
+    hub.misbehave(path, "status", status=403, message="storage limit reached")
+    assert "status 403: storage limit reached" in refused(project)
+
+
+@pytest.mark.parametrize("branch", ["refs/pr/1", "a..b", "-x", "0" * 40])
+def test_a_branch_that_is_none_is_refused(hub: Hub, project: Workspace, branch: str) -> None:
+    project.recipe("tiny", recipe(f", branch: '{branch}'"))
+    assert "must be the name of a branch" in project.refused("upload", "tiny", HF_TOKEN=TOKEN)
+
+
+def test_an_odd_patience_is_told(hub: Hub, project: Workspace) -> None:
+    told = refused(project, MLXFORGE_HUB_TIMEOUT="2m")
+    assert told.startswith("MLXFORGE_HUB_TIMEOUT is '2m', not a number of seconds")
+
+
+def test_a_silent_hub_does_not_hold_up_a_lock(hub: Hub, project: Workspace) -> None:
+    trouble = hub.misbehave(f"GET /api/models/{REPO}", "silent", None)
+    told = project.refused("lock", "--check", "tiny", MLXFORGE_HUB_TIMEOUT="0.5")
+    trouble.release()
+    assert "cannot be reached" in told
 
 
 @pytest.mark.parametrize("request_", ["POST /api/models/acme/tiny-4bit/commit", "PUT /"])
@@ -328,6 +474,26 @@ def test_no_folder_of_this_disk_is_published(
     for name, content in hub.files(TARGET).items():
         assert str(tmp_path).encode() not in content, name
         assert str(tiny().parent).encode() not in content, name
+
+
+def test_two_texts_of_one_name_are_published_as_two(
+    hub: Hub, workspace: Workspace, tiny: Callable[..., Path]
+) -> None:
+    for name, words in (("a", "one two three "), ("b", "four five six ")):
+        (workspace.root / "recipes" / name).mkdir()
+        (workspace.root / "recipes" / name / "text.txt").write_text(words * 400)
+    workspace.recipe(
+        "tiny",
+        f"source: {{path: {tiny()}}}\ncalibrate: {{text: {{path: a/text.txt}}}}\n"
+        f"evaluate: {{text: {{path: b/text.txt}}, samples: 1, sequence_length: 32}}\n"
+        f"upload: {{repo: {TARGET}}}\n",
+    )
+    assert workspace.doit("lock", "tiny").returncode == 0
+    upload(workspace)
+    there = hub.files(TARGET)
+    for name in ("calibrate-text.txt", "evaluate-text.txt"):
+        assert f"path: {name}" in there["tiny.yaml"].decode()
+        assert f'"./{name}": {{size: ' in there["tiny.lock"].decode()
 
 
 def test_the_token_is_written_nowhere_and_no_command_line_shows_it(

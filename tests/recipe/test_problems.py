@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         ),
         (
             "source: {zzz: 4}",
-            "1:10: unknown key 'zzz' in source\n  one of path, repo, revision",
+            "1:10: unknown key 'zzz' in source\n  one of path, repo, revision, files, remote_code",
         ),
         (
             "quantize: {bits: four}",
@@ -49,7 +49,8 @@ if TYPE_CHECKING:
         ),
         (
             "source: mine",
-            "1:9: source is 'mine', not a mapping\n  its keys are path, repo, revision",
+            "1:9: source is 'mine', not a mapping\n"
+            "  its keys are path, repo, revision, files, remote_code",
         ),
         (
             "source: {repo: a/b, revision: 1.10}",

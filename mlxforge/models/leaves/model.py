@@ -21,6 +21,7 @@ from mlxforge.models.leaves.layers import HeldEmbedding, HeldLinear, HeldSwitchL
 from mlxforge.models.leaves.matrix import Matrix, Packing, widen
 from mlxforge.models.leaves.supply import Range, Supply
 from mlxforge.models.streaming.rows import Rows
+from mlxforge.models.trust import load_model
 
 __all__ = ["decoded_bytes", "hold_model", "supply_of"]
 
@@ -44,9 +45,7 @@ def hold_model(
     The arithmetic is float32 on weights that are unpacked in float32, or MLX's own on what is
     stored where ``as_stored`` says so.
     """
-    from mlx_lm.utils import load_model
-
-    model, _ = load_model(folder, lazy=True)
+    model, _ = load_model(folder)
     model.eval()
     for path, module in model.named_modules():
         if isinstance(module, Holder):

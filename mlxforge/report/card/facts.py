@@ -55,5 +55,7 @@ class CardFacts:
     """Name of the published recipe."""
     lock_file: str | None
     """Name of the published lock."""
+    remote_code: tuple[str, ...] = ()
+    """Names of the published files of code without which it does not run."""
     vision: bool = False
     """Made for mlx_vlm, not for mlx_lm."""

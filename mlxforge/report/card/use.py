@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from mlxforge.report.card.facts import CardFacts
-from mlxforge.report.card.markdown import fenced
+from mlxforge.report.card.markdown import code, fenced, link
 
 __all__ = ["use_section"]
 
@@ -60,6 +62,15 @@ _PACKAGES = (
 )
 
 
+def _own_code(names: Sequence[str]) -> Iterator[str]:
+    if names:
+        files = ", ".join(link(name, name) for name in names)
+        yield (
+            f"The model needs code of its own, {files}, which runs only where it is trusted "
+            f"({code('--trust-remote-code')}): read it first."
+        )
+
+
 def use_section(facts: CardFacts) -> str:
     """Commands that can be copied as they stand."""
     if facts.vision:
@@ -73,6 +84,7 @@ def use_section(facts: CardFacts) -> str:
     return "\n\n".join(
         [
             "## Use",
+            *_own_code(facts.remote_code),
             fenced(shell.format(repo=facts.repo), "sh"),
             fenced(python.format(repo=facts.repo), "python"),
             _PACKAGES,

@@ -28,7 +28,7 @@ from mlxforge.tasks.order import Halt, needed, work_order
 from mlxforge.tasks.reporter import BuildReporter
 from mlxforge.units import readable_bytes
 
-__all__ = ["Build", "Run"]
+__all__ = ["Build", "Run", "publishable"]
 
 
 class Build(ForgeCommand, DoitRun):  # type: ignore[misc]
@@ -51,24 +51,27 @@ class Build(ForgeCommand, DoitRun):  # type: ignore[misc]
         )
         with _interruptible() as status, project.store.in_use():
             plans, failed = self._plans(project, recipes, display, params["continue"])
+            to_publish = self._to_publish(project, plans)
             code, finished = self._build(project, plans, display, params)
-            told, well = self._publish(project, finished, display)
-            for text in told:
-                print(text)
+            well = True
+            if chosen := [plan for plan in finished if plan in to_publish]:
+                from mlxforge.tasks.publishing import publish_all
+
+                well = publish_all(project, chosen, display)
             return code or (3 if failed else 0 if well else 1)
         return status[0]
 
-    def _publish(
-        self, project: Project, plans: Sequence[Plan], display: Display
-    ) -> tuple[list[str], bool]:
-        """Those whose recipe says `upload.on_build`: what to say of them, and whether it went
-        well."""
+    def _to_publish(self, project: Project, plans: Sequence[Plan]) -> list[Plan]:
+        """Those whose recipe says `upload.on_build`, and that are not published as they are now.
+
+        ForgeError where that could not be done, before hours of work and not after them.
+        """
         wanted = [plan for plan in plans if plan.recipe.upload and plan.recipe.upload.on_build]
         if not wanted:
-            return [], True
-        from mlxforge.tasks.publishing import publish_all
+            return []
+        from mlxforge.publishing import is_published
 
-        return publish_all(project, wanted, display, again=False)
+        return publishable(project, [plan for plan in wanted if not is_published(project, plan)])
 
     def _plans(
         self, project: Project, recipes: list[Recipe], display: Display, go_on: bool
@@ -163,6 +166,19 @@ def _lock(project: Project, recipe: Recipe) -> str:
     return f"added {added} to {lock_file(recipe.file, recipe.name).name}"
 
 
+def publishable(project: Project, plans: Sequence[Plan]) -> list[Plan]:
+    """The same; ForgeError where one of them cannot be published."""
+    from mlxforge.publishing import check_target
+
+    for plan in plans:
+        check_target(project, plan.recipe)
+    if plans:
+        from mlxforge.hub.account import check_token
+
+        check_token()
+    return list(plans)
+
+
 @contextlib.contextmanager
 def _interruptible() -> Iterator[list[int]]:
     """INT and TERM stop the running steps; what is finished stays finished."""
@@ -177,7 +193,7 @@ def _interruptible() -> Iterator[list[int]]:
         yield status
     except KeyboardInterrupt:
         stop_all()
-        print("\ninterrupted; finished steps are kept, build again to go on", file=sys.stderr)
+        print("\ninterrupted; finished steps are kept, run it again to go on", file=sys.stderr)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

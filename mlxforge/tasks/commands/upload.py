@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 from mlxforge.errors import ForgeError
 from mlxforge.plan import Plan
 from mlxforge.project import Project
-from mlxforge.tasks.commands.build import Build
-from mlxforge.tasks.display import Display
+from mlxforge.tasks.commands.build import Build, publishable
 
 __all__ = ["UploadModels"]
 
@@ -43,17 +42,10 @@ class UploadModels(Build):
                 )
         if params["dry_run"]:
             return self._show(project, names)
-        from mlxforge.hub.account import check_token
-
-        check_token()
         return super().run(project, params, names)
 
-    def _publish(
-        self, project: Project, plans: Sequence[Plan], display: Display
-    ) -> tuple[list[str], bool]:
-        from mlxforge.tasks.publishing import publish_all
-
-        return publish_all(project, plans, display, again=True)
+    def _to_publish(self, project: Project, plans: Sequence[Plan]) -> list[Plan]:
+        return publishable(project, plans)
 
     def _show(self, project: Project, names: list[str]) -> int:
         from mlxforge.publishing import preview
