@@ -118,6 +118,7 @@ def publication(project: Project, plan: Plan) -> Publication:
 
 def preview(project: Project, plan: Plan) -> str:
     """What `doit upload` would do, and the card; asks the Hub what is there, sends nothing."""
+    from mlxforge.hub.failures import Unreachable
     from mlxforge.hub.publish import Target, changes, published
 
     ready = publication(project, plan)
@@ -127,10 +128,15 @@ def preview(project: Project, plan: Plan) -> str:
     store.prepare()
     with store.in_use(), store.locked(place), store.staging(place) as folder:
         ready.stage(folder)
-        needed = changes(folder, published(target), lambda path: ready.digests[path.name])
+        try:
+            remote, known = published(target), ""
+        except Unreachable:
+            remote, known = {}, "; the Hub was not reached: what is there is not known"
+        needed = changes(folder, remote, lambda path: ready.digests[path.name])
         sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     how = "a pull request to " if wanted.pull_request else ""
     where = f"{how}{wanted.repo} ({'private' if wanted.private else 'public'}), {wanted.branch}"
+    where += known
     lines = dry_run_lines(plan.recipe.name, where, sizes, needed.send, needed.remove)
     return f"{lines}\n\n{ready.texts[CARD].decode()}"
 

@@ -20,7 +20,11 @@ from mlxforge.errors import ForgeError
 from mlxforge.recipe.words import printable
 from mlxforge.store.store import disk_error
 
-__all__ = ["cause", "told"]
+__all__ = ["Unreachable", "cause", "told"]
+
+
+class Unreachable(ForgeError):
+    """The Hub was not asked, or did not answer."""
 
 
 def told(
@@ -52,14 +56,14 @@ def told(
         case DisabledRepoError():
             return ForgeError(f"the Hub has disabled {repo}")
         case OfflineModeIsEnabled() | LocalEntryNotFoundError():
-            return ForgeError(
+            return Unreachable(
                 f"{repo} is not in the cache, and the Hub is not asked: offline mode is on",
                 "unset HF_HUB_OFFLINE to download it",
             )
         case HfHubHTTPError():
             return _refused(error, repo, writing)
         case HTTPError():
-            return ForgeError(
+            return Unreachable(
                 f"the Hub at {constants.ENDPOINT} cannot be reached for {repo}: {_short(error)}",
                 f"check the network; finished files are kept, {again} to go on",
             )

@@ -292,6 +292,8 @@ def test_a_dry_run_shows_files_bytes_and_the_card_and_sends_nothing(
     assert "library_name: mlx" in told
     assert written(hub) == [] and TARGET not in hub.repositories
     upload(project)
+    offline = upload(project, "--dry-run", HF_HUB_OFFLINE="1")
+    assert "the Hub was not reached: what is there is not known" in offline
     there = upload(project, "--dry-run")
     assert "would send  0 of " in there and "  is there" in there
 
@@ -496,14 +498,19 @@ def test_two_texts_of_one_name_are_published_as_two(
         assert f'"./{name}": {{size: ' in there["tiny.lock"].decode()
 
 
+@pytest.mark.parametrize("given", ["by the environment", "by a login"])
 def test_the_token_is_written_nowhere_and_no_command_line_shows_it(
-    hub: Hub, project: Workspace, tmp_path: Path
+    hub: Hub, project: Workspace, tmp_path: Path, given: str
 ) -> None:
+    login = tmp_path / "hf-home" / "token"
+    environment = {"HF_TOKEN": TOKEN} if given == "by the environment" else {}
+    if not environment:
+        login.write_text(TOKEN)
     hub.bytes_per_second = 100_000
     mark = uuid.uuid4().hex
     running = subprocess.Popen(
         [str(DOIT), "upload", "tiny"], cwd=project.root, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env=os.environ | {"HF_TOKEN": TOKEN, "MLXFORGE_TEST_MARK": mark},
+        stderr=subprocess.PIPE, env=os.environ | environment | {"MLXFORGE_TEST_MARK": mark},
     )  # fmt: skip
     seen: set[bytes] = set()
     while running.poll() is None:
@@ -516,7 +523,7 @@ def test_the_token_is_written_nowhere_and_no_command_line_shows_it(
     assert running.returncode == 0 and len(seen) >= 2
     assert not [line for line in (*seen, out, told) if TOKEN.encode() in line]
     failed = project.doit("upload", "tiny", HF_TOKEN="hf_wrongButSecretAllTheSame")
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path != login]
     assert {path.suffix for path in files} >= {".lock", ".log", ".json", ".safetensors"}
     for secret in (TOKEN, "hf_wrongButSecretAllTheSame"):
         assert [path for path in files if secret.encode() in path.read_bytes()] == []
