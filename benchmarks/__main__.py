@@ -53,7 +53,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--list", action="store_true", help="name the rows and run none")
     add("--only", nargs="+", metavar="NAME", help="these rows; others keep what was measured")
     add("--pairs", type=_count, default=5, help="runs of each side (default 5)")
-    add("--full", action="store_true", help="as many pairs where theirs takes minutes, too")
     add("--scratch", type=Path, default=default_folder(), help="where inputs lie (%(default)s)")
     add("--results", type=Path, default=RESULTS, help="the JSON document (%(default)s)")
     add("--markdown", type=Path, metavar="FILE", help="put the table between this file's marks")
@@ -98,7 +97,7 @@ def _before(path: Path) -> Results:
 
 
 def _result(row: Row, options: argparse.Namespace, scratch: Scratch) -> RowResult:
-    with Bench(scratch, options.pairs, options.full, _tell) as bench:
+    with Bench(scratch, options.pairs, _tell) as bench:
         try:
             outcome = row.run(bench)
             for figure in outcome.figures:

@@ -32,7 +32,6 @@ class Bench:
 
     scratch: Scratch
     pairs: int
-    full: bool = False  # whether rows take no short cuts
     tell: Callable[[str], None] = lambda line: None
     _stack: ExitStack = field(default_factory=ExitStack)
 
@@ -55,10 +54,9 @@ class Bench:
         folder = self.folder(name)
         return folder, run_in(folder, task)
 
-    def alternate(self, ours: Task, theirs: Task | None = None, most: int | None = None) -> Pairs:
-        """As many pairs as asked for; at most ``most``, unless the run is a full one."""
-        count = self.pairs if most is None or self.full else min(most, self.pairs)
-        return alternate(ours, theirs, count, self.scratch.work)
+    def alternate(self, ours: Task, theirs: Task | None = None) -> Pairs:
+        """As many pairs as asked for."""
+        return alternate(ours, theirs, self.pairs, self.scratch.work)
 
     def profile(self, task: Task) -> list[str]:
         """Where ``task`` spends its time: the functions with the most of their own."""

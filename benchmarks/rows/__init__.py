@@ -87,10 +87,9 @@ ROWS = (
         "4-bit SmolLM2, against mlx_lm's `eval_ppl` of the model as it loads",
         partial(
             score.against_eval_ppl,
-            samples=2,
-            length=128,
+            samples=1,  # theirs takes two seconds a token
+            length=96,
             way="as-loaded",
-            most=2,
             wall=at_most(0.05),
             perplexity=within(0.005),
         ),

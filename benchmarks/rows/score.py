@@ -22,7 +22,6 @@ def against_eval_ppl(
     way: str,
     wall: Target,
     perplexity: Target,
-    most: int | None = None,
 ) -> Outcome:
     """The 4-bit SmolLM2 on the same tokens; ``way`` says how theirs runs."""
     source = bench.input(SMOLLM2)
@@ -32,7 +31,7 @@ def against_eval_ppl(
     baseline, _ = bench.make(scoring_source(source, text, samples, length), "baseline")
     ours = evaluating(model / "data", source, baseline / "data")
     other = theirs.scoring(model / "data", baseline / "data" / "tokens.npy", way)
-    pairs = bench.alternate(ours, other, most)
+    pairs = bench.alternate(ours, other)
     found = [figures.wall(pairs, wall), figures.value("perplexity", pairs, perplexity)]
     notes = (f"{samples} windows of {length} tokens", f"{len(pairs.ours)} pairs")
     if way == "as-loaded":  # bfloat16 kernels of a CPU round so much that it shows
