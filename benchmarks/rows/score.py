@@ -33,7 +33,8 @@ def against_eval_ppl(
     other = theirs.scoring(model / "data", baseline / "data" / "tokens.npy", way)
     pairs = bench.alternate(ours, other)
     found = [figures.wall(pairs, wall), figures.value("perplexity", pairs, perplexity)]
-    notes = (f"{samples} windows of {length} tokens", f"{len(pairs.ours)} pairs")
+    windows = "1 window" if samples == 1 else f"{samples} windows"
+    notes = (f"{windows} of {length} tokens", f"{len(pairs.ours)} pairs")
     if way == "as-loaded":  # bfloat16 kernels of a CPU round so much that it shows
         tokens = baseline / "data" / "tokens.npy"
         _, exact = bench.make(theirs.scoring(model / "data", tokens, "float32"), "float32")
