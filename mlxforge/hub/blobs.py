@@ -18,7 +18,7 @@ from typing import BinaryIO, cast
 
 from httpx2 import TransportError
 from huggingface_hub import constants
-from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, not exported
+from huggingface_hub.utils import (
     WeakFileLock,
     build_hf_headers,
     hf_raise_for_status,
@@ -57,7 +57,7 @@ class Blob:
 
     def is_at(self, path: Path) -> bool:
         """Whether the file at ``path`` is this one."""
-        return path.exists() and path.samefile(self.path)
+        return path.exists() and self.path.exists() and path.samefile(self.path)
 
     def there(self) -> int:
         """How many of its bytes are on the disk."""

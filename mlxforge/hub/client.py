@@ -16,7 +16,7 @@ from huggingface_hub import (
     hf_hub_url,
 )
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+from huggingface_hub.utils import disable_progress_bars
 
 from mlxforge.errors import ForgeError
 from mlxforge.hub.blobs import Blob, OtherBytes, fetch_blob

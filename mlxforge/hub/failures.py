@@ -20,7 +20,7 @@ from mlxforge.errors import ForgeError
 from mlxforge.recipe.words import printable
 from mlxforge.store.store import disk_error
 
-__all__ = ["Unreachable", "cause", "told"]
+__all__ = ["Unreachable", "told"]
 
 
 class Unreachable(ForgeError):
@@ -36,7 +36,7 @@ def told(
     """
     again = "upload again" if writing else "build again"
     what, page = ("data set", f"datasets/{repo}") if kind == "dataset" else ("repository", repo)
-    error = cause(error)
+    error = _cause(error)
     match error:
         case ForgeError():
             return error
@@ -75,7 +75,7 @@ def told(
     )
 
 
-def cause(error: BaseException) -> BaseException:
+def _cause(error: BaseException) -> BaseException:
     """What happened, where the client tells what it was doing at the time."""
     while isinstance(error, LocalEntryNotFoundError | RuntimeError) and error.__cause__:
         error = error.__cause__

@@ -57,16 +57,16 @@ class Message:
 
 @dataclass(frozen=True)
 class Changes:
-    """Names of files: to be sent, there already, and to be removed."""
+    """Names of files: to be sent, and to be removed."""
 
     send: tuple[str, ...]
-    same: tuple[str, ...]
     remove: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """``revision`` is the branch, or ``refs/pr/N``; ``tag`` None in a pull request."""
+    """``revision`` is the branch, or ``refs/pr/N``; ``tag`` None in a pull request. ``draft``: the
+    Hub did not let us open the pull request that it made."""
 
     commit: str
     revision: str
@@ -75,6 +75,7 @@ class Receipt:
     sent: tuple[str, ...]
     removed: tuple[str, ...]
     sent_bytes: int
+    draft: bool
 
 
 def published(target: Target) -> dict[str, dict[str, Any]]:
@@ -99,7 +100,7 @@ def changes(folder: Path, remote: Mapping[str, Mapping[str, Any]], sha256: Sha25
     names = sorted(path.name for path in folder.iterdir())
     same = {n for n in names if n in remote and not difference(folder / n, remote[n], sha256)}
     stray = (n for n in sorted(remote.keys() - set(names)) if is_model_file(n))
-    return Changes(tuple(n for n in names if n not in same), tuple(sorted(same)), tuple(stray))
+    return Changes(tuple(n for n in names if n not in same), tuple(stray))
 
 
 def publish(folder: Path, target: Target, message: Message, sha256: Sha256) -> Receipt:
@@ -161,14 +162,14 @@ def _publish(
             delete_patterns=[glob.escape(name) for name in needed.remove] or None,
         ).oid
         _check(folder, target.repo, head, sha256)
-    tag = None
+    tag, draft = None, False
     if revision != target.branch:
-        show_pull_request(api, target.repo, revision)
+        draft = not show_pull_request(api, target.repo, revision)
     elif _put_tag(api, target, message.tag, head):
         tag = message.tag
     first = sent[0] if sent else needed
     size = sum((folder / name).stat().st_size for name in first.send)
-    return Receipt(head, revision, url, tag, first.send, first.remove, size)
+    return Receipt(head, revision, url, tag, first.send, first.remove, size, draft)
 
 
 def _repository(api: HfApi, target: Target) -> str:

@@ -25,8 +25,8 @@ def open_pull_request(api: HfApi, repo: str, title: str, description: str) -> st
     return made.git_reference or f"refs/pr/{made.num}"
 
 
-def show_pull_request(api: HfApi, repo: str, revision: str) -> None:
-    """Let a draft be seen and merged, where the Hub lets its author do that."""
+def show_pull_request(api: HfApi, repo: str, revision: str) -> bool:
+    """Let a draft be seen and merged; False where the Hub does not let its author do that."""
     number = int(revision.rsplit("/", 1)[1])
     if api.get_discussion_details(repo, number).status == "draft":
         try:
@@ -34,3 +34,5 @@ def show_pull_request(api: HfApi, repo: str, revision: str) -> None:
         except HfHubHTTPError as error:
             if error.response.status_code not in (401, 403):
                 raise
+            return False
+    return True

@@ -20,6 +20,8 @@ def upload_lines(name: str, receipt: Mapping[str, Any]) -> str:
         ("commit", f"{receipt['commit']} on {receipt['revision']}{tag}"),
         ("sent", f"{len(sent)} files, {size}" if sent else "nothing: all of it was there"),
     ]
+    if receipt["draft"]:
+        rows.append(("draft", "the Hub leaves it to others, or to its page, to open it for review"))
     if receipt["removed"]:
         rows.append(("removed", ", ".join(receipt["removed"])))
     return _block(name, rows)

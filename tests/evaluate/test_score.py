@@ -139,7 +139,7 @@ def test_a_model_that_cannot_be_cut_or_batched_scores_the_same(
 ) -> None:
     model = load_for_scoring(tiny(tied=False))
 
-    class Awkward(type(model)):  # type: ignore[misc]
+    class Awkward(type(model)):
         def __call__(self, tokens: mx.array, cache: None = None) -> mx.array:
             if how == "one_window_at_a_time" and len(tokens) > 1:
                 raise ValueError("one at a time")
@@ -252,7 +252,7 @@ def test_logits_that_hardly_differ_are_still_compared(
     """What is equal depends on how far the logits themselves lie apart."""
     model = load_for_scoring(tiny(tied=False))
 
-    class Faint(type(model)):  # type: ignore[misc]
+    class Faint(type(model)):
         def __call__(self, tokens: mx.array, cache: None = None) -> mx.array:
             states = self.model(tokens) + self.model.embed_tokens(tokens)
             return self.lm_head(states) * 1e-5

@@ -22,6 +22,7 @@ from mlxforge.lock.reading import parse_lock
 from tests.conftest import DOIT, Workspace
 from tests.faults.test_kill import marked, wait_for
 from tests.hub.server import TOKEN, Hub
+from tests.hub.server.misbehaviour import Kind
 from tests.hub.test_hub_source import REPO, bytes_of, digest_of, empty_cache
 
 TARGET = "acme/tiny-4bit"
@@ -266,9 +267,10 @@ def test_who_may_only_propose_proposes(hub: Hub, project: Workspace) -> None:
     hub.commit(TARGET, {"README.md": b"theirs"})
     hub.repositories[TARGET].readonly = True
     project.recipe("tiny", recipe(", pull_request: true, private: false"))
-    upload(project)
+    told = upload(project)
     (request,) = hub.pull_requests(TARGET)
     assert matches(hub, project, request.ref)
+    assert ("  draft  " in told) == (request.status == "draft")
     hub.repositories[TARGET].names["main"] = hub.repositories[TARGET].names[request.ref]
     assert "sent        nothing" in upload(project) and hub.tags(TARGET) == {}
 
@@ -388,8 +390,8 @@ def test_a_silent_hub_does_not_hold_up_a_lock(hub: Hub, project: Workspace) -> N
 
 @pytest.mark.parametrize("request_", ["POST /api/models/acme/tiny-4bit/commit", "PUT /"])
 @pytest.mark.parametrize("kind", ["status", "cut", "lost"])
-def test_what_passes_is_waited_for(hub: Hub, project: Workspace, request_: str, kind: str) -> None:
-    trouble = hub.misbehave(request_, kind, retry_after=0)  # type: ignore[arg-type]
+def test_what_passes_is_waited_for(hub: Hub, project: Workspace, request_: str, kind: Kind) -> None:
+    trouble = hub.misbehave(request_, kind, retry_after=0)
     upload(project)
     assert trouble.met == 1 and matches(hub, project)
     assert len(hub.tags(TARGET)) == 1
@@ -398,9 +400,9 @@ def test_what_passes_is_waited_for(hub: Hub, project: Workspace, request_: str, 
 def test_too_many_requests_are_waited_for_as_long_as_the_hub_says(
     hub: Hub, project: Workspace
 ) -> None:
-    hub.misbehave(f"/api/models/{TARGET}", "status", 2, status=429, retry_after=1)
+    trouble = hub.misbehave(f"/api/models/{TARGET}", "status", 2, status=429, retry_after=1)
     upload(project)
-    assert matches(hub, project)
+    assert trouble.met == 2 and matches(hub, project)
 
 
 def test_a_commit_whose_answer_never_comes_is_found_done(hub: Hub, project: Workspace) -> None:
@@ -426,8 +428,9 @@ def test_a_hub_that_keeps_other_bytes_is_found_out_and_nothing_is_tagged(
 def test_a_branch_that_moves_right_after_our_commit_does_no_harm(
     hub: Hub, project: Workspace
 ) -> None:
-    hub.misbehave(f"POST /api/models/{TARGET}/commit", "moving")
+    trouble = hub.misbehave(f"POST /api/models/{TARGET}/commit", "moving")
     upload(project)
+    assert trouble.met == 1 and hub.tags(TARGET)
     (tagged,) = hub.tags(TARGET).values()
     assert matches(hub, project, tagged)
 
@@ -436,8 +439,8 @@ def test_a_branch_that_moves_right_after_our_commit_does_no_harm(
 def test_a_hub_that_falls_silent_is_given_up_in_one_line(
     hub: Hub, project: Workspace, line: str
 ) -> None:
-    kind = "silent" if line.startswith("GET") else "stalled"
-    trouble = hub.misbehave(line, kind, None)  # type: ignore[arg-type]
+    kind: Kind = "silent" if line.startswith("GET") else "stalled"
+    trouble = hub.misbehave(line, kind, None)
     told = refused(project, MLXFORGE_HUB_TIMEOUT="0.2")
     assert "cannot be reached" in told and "upload again to go on" in told
     hub.ordered.clear()

@@ -41,7 +41,7 @@ def make_gemma3(root: Path) -> Path:
     return _make(root / "gemma3", config, extra, inside="language_model.")
 
 
-class Wrapped(nn.Module):  # type: ignore[misc]
+class Wrapped(nn.Module):
     """Around a model with layers: its ``model`` is that model's own, a property."""
 
     def __init__(self, language_model: nn.Module) -> None:
@@ -59,7 +59,7 @@ class Wrapped(nn.Module):  # type: ignore[misc]
 def masking(model: nn.Module) -> nn.Module:
     """``model`` with a head that looks ``NEVER_SAID`` up in its vocabulary, in place."""
 
-    class Masking(type(model)):  # type: ignore[misc]
+    class Masking(type(model)):
         def __call__(self, tokens: mx.array, cache: None = None) -> mx.array:
             logits = super().__call__(tokens, cache)
             logits[..., mx.array(NEVER_SAID)] = -float("inf")

@@ -235,7 +235,7 @@ def test_a_stored_tensor_is_its_own_expression(tmp_path: Path) -> None:
     folder = checkpoints.write(checkpoints.llama(), tmp_path / "source")
     traced = trace_folder(folder)
     assert all(isinstance(entry, Stored) for entry in traced.parameters.values())
-    assert all(entry.name == name for name, entry in traced.parameters.items())  # type: ignore[union-attr]
+    assert all(entry.name == name for name, entry in traced.parameters.items())
 
 
 @pytest.fixture(autouse=True)

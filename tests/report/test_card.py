@@ -318,7 +318,7 @@ class TestPage:
         ) in card
 
     def test_compares_with_the_source_in_what_was_measured(self) -> None:
-        figures = {"perplexity": RESULT["figures"]["perplexity"]}  # type: ignore[index]
+        figures = {"perplexity": RESULT["figures"]["perplexity"]}
         facts = replace(FACTS, figures=RESULT | {"figures": figures})
         assert rows(page(facts), 0) == [
             ["", "perplexity", "size", "bits per weight"],

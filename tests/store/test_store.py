@@ -78,7 +78,7 @@ def test_publishing_again_keeps_the_first(store: Store) -> None:
         (lambda data: _rewrite(data / "file.txt", "x"), "file.txt has 1 bytes, not 7"),
     ],
 )
-def test_every_kind_of_damage_is_seen(store: Store, harm, says: str) -> None:  # type: ignore[no-untyped-def]
+def test_every_kind_of_damage_is_seen(store: Store, harm, says: str) -> None:
     publish(store)
     artifact = store.find("kind", KEY)
     assert artifact is not None
