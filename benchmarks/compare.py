@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from mlxforge.errors import ForgeError
-from mlxforge.models.headers import TensorInfo, read_header
-from mlxforge.models.source import weight_files
+from mlxforge.models.source.files import weight_files
+from mlxforge.models.source.headers import TensorInfo, read_header
 
 __all__ = ["check_same", "weight_bytes"]
 

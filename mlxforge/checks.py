@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mlxforge.models.assign import Assignment, assign
-from mlxforge.models.layers import LayerTable
+from mlxforge.models.layers.assign import Assignment, assign
+from mlxforge.models.layers.table import LayerTable
 from mlxforge.plan import Plan
 from mlxforge.project import Project
 

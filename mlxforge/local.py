@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlxforge.errors import ForgeError, Position
-from mlxforge.models.source import check_source, source_files
+from mlxforge.models.source.files import check_source, source_files
 from mlxforge.recipe.further import NOTHING, Further
 from mlxforge.recipe.words import printable
 from mlxforge.store.hashes import Facts, FileHashes, Hashed, file_facts

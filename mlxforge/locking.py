@@ -181,8 +181,8 @@ def _write(project: Project, recipe: Recipe, lock: Lock) -> Path:
 def _source(project: Project, recipe: Recipe) -> LockedSource:
     assert recipe.source.repo is not None
     from mlxforge.hub.client import wanted_files
-    from mlxforge.models.load import check_config
-    from mlxforge.models.source import read_config
+    from mlxforge.models.source.files import read_config
+    from mlxforge.models.source.load import check_config
 
     repo, revision, further = recipe.source.repo, recipe.source.revision, recipe.source.further
     found = project.resolved(repo, revision, _resolve)

@@ -11,7 +11,7 @@ from typing import Protocol
 from mlxforge.errors import ForgeError, Position
 from mlxforge.local import Local, shortened
 from mlxforge.lock import Lock, LockedText, text_label, texts_by_section
-from mlxforge.models.source import further_files
+from mlxforge.models.source.files import further_files
 from mlxforge.nodes import Node, tool_version
 from mlxforge.recipe.further import Further, check_there
 from mlxforge.recipe.model import Recipe

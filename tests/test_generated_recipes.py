@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlxforge.errors import ForgeError
-from mlxforge.models.assign import assign
-from mlxforge.models.inspect import inspect_model
-from mlxforge.models.layers import LayerTable
-from mlxforge.models.load import load_source
-from mlxforge.models.size import model_size
+from mlxforge.models.layers.assign import assign
+from mlxforge.models.layers.inspect import inspect_model
+from mlxforge.models.layers.size import model_size
+from mlxforge.models.layers.table import LayerTable
+from mlxforge.models.source.load import load_source
 from mlxforge.project import Project
 from tests.conftest import DEMO
 
@@ -31,7 +31,8 @@ LAYERS = st.sampled_from(
         "model.embed_tokens", "[", "model.layers.?.mlp.up_proj",
     ]
 )  # fmt: skip
-WORDS = st.text(max_size=12)
+PLAIN = st.text("abc xyz-_.:#'é模", min_size=1, max_size=12).filter(str.strip)
+WORDS = st.one_of(PLAIN, PLAIN, st.text(max_size=12))
 JUNK = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 300), st.floats(), WORDS,
     st.lists(st.integers(0, 9), max_size=2), st.dictionaries(WORDS, WORDS, max_size=2),
@@ -63,18 +64,20 @@ TEXTS = st.one_of(
 )
 CALIBRATE = some(
     text=TEXTS,
-    samples=st.integers(0, 200),
-    seed=st.integers(-1, 5),
+    samples=st.integers(1, 200),
+    seed=st.integers(0, 5),
     overlap=st.sampled_from(["refuse", "flag", "ignore"]),
 )
 EVALUATE = some(
     text=st.one_of(st.just(HELDOUT), st.just(HELDOUT), TEXTS),
-    samples=st.integers(0, 40),
-    sequence_length=st.integers(0, 600),
-    metrics=st.lists(st.sampled_from(["perplexity", "kl_divergence", "top1_agreement"])),
-    prompts=st.lists(WORDS, max_size=2),
+    samples=st.integers(1, 40),
+    sequence_length=st.integers(2, 600),
+    metrics=st.lists(
+        st.sampled_from(["perplexity", "kl_divergence", "top1_agreement"]), unique=True, min_size=1
+    ),
+    prompts=st.lists(PLAIN, max_size=2),
     require=some(
-        perplexity=st.floats(0, 50), perplexity_increase=st.sampled_from(["5%", "x%", 0.1, "5"])
+        perplexity=st.floats(1, 50), perplexity_increase=st.sampled_from(["5%", "x%", 0.1])
     ),
 )
 
@@ -88,12 +91,14 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
             some(
                 quantize=QUANTIZE,
                 evaluate=EVALUATE,
-                upload=some(repo=st.just("acme/model"), private=st.booleans()),
+                upload=st.builds(
+                    lambda rest: {"repo": "acme/model"} | rest, some(private=st.booleans())
+                ),
                 calibrate=CALIBRATE,
             )
         )
     )
-    if draw(st.integers(0, 3)) == 0:
+    if draw(st.sampled_from([False, False, True])):
         place = recipe
         while draw(st.booleans()):
             inner = [value for value in place.values() if isinstance(value, dict)]

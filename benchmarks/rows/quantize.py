@@ -11,7 +11,7 @@ from benchmarks.figures import Target, at_most
 from benchmarks.inputs import Input
 from benchmarks.ours import inspecting, quantizing
 from benchmarks.pairs import Task, emptied, run_in
-from mlxforge.models.source import weight_files
+from mlxforge.models.source.files import weight_files
 
 __all__ = ["against_reading", "conversion", "flatness"]
 

@@ -19,9 +19,9 @@ import numpy as np
 
 from mlxforge.errors import ForgeError
 from mlxforge.evaluate.tally import Tally
-from mlxforge.models.parallel import cores
-from mlxforge.models.scoring import attention, check_tokens
-from mlxforge.models.split import Head, Split, cut_head, split_model
+from mlxforge.models.scoring.loading import attention, check_tokens
+from mlxforge.models.scoring.split import Head, Split, cut_head, split_model
+from mlxforge.models.writing.parallel import cores
 from mlxforge.progress import Progress
 
 __all__ = ["Scores", "Source", "score_model", "score_source"]
@@ -61,7 +61,7 @@ def score_source(
 ) -> tuple[np.ndarray, bool]:
     """Losses of the source, float32 [windows, length - 1]; its states go to ``states_file``.
 
-    The second value says whether the states are whole logits (see mlxforge.models.split).
+    The second value says whether the states are whole logits (see mlxforge.models.scoring.split).
     """
     check_tokens(model, windows)
     count, length = windows.shape

@@ -27,7 +27,7 @@ from mlxforge.hub.progress import Arrivals
 from mlxforge.hub.space import check_space
 from mlxforge.hub.tree import list_files
 from mlxforge.hub.verify import check_files, unlike
-from mlxforge.models.source import is_source_file
+from mlxforge.models.source.files import is_source_file
 from mlxforge.progress import Progress
 from mlxforge.recipe.further import NOTHING, Further
 

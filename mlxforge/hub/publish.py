@@ -28,7 +28,7 @@ from mlxforge.hub.pull_requests import (
 )
 from mlxforge.hub.tree import list_files
 from mlxforge.hub.verify import difference
-from mlxforge.models.source import is_model_file
+from mlxforge.models.source.files import is_model_file
 from mlxforge.store.hashes import sha256_of
 
 __all__ = ["Changes", "Message", "Receipt", "Target", "changes", "publish", "published"]

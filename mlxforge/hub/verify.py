@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlxforge.errors import ForgeError
-from mlxforge.models.source import source_files
+from mlxforge.models.source.files import source_files
 from mlxforge.store.hashes import sha256_of
 
 __all__ = ["check_files", "check_nothing_else", "difference", "unlike"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from mlxforge.models.source import read_tensors
+from mlxforge.models.source.files import read_tensors
 
 __all__ = ["tensor_digests"]
 

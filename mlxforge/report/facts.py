@@ -9,8 +9,8 @@ from pathlib import Path
 from mlxforge.checks import check_layers
 from mlxforge.errors import ForgeError
 from mlxforge.hub.verify import difference
-from mlxforge.models.assign import Assignment
-from mlxforge.models.size import model_size
+from mlxforge.models.layers.assign import Assignment
+from mlxforge.models.layers.size import model_size
 from mlxforge.plan import Node, Plan
 from mlxforge.project import Project
 from mlxforge.report.card import CardFacts

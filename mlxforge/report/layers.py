@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from mlxforge.models.assign import Assignment
-from mlxforge.models.size import assignment_bytes
+from mlxforge.models.layers.assign import Assignment
+from mlxforge.models.layers.size import assignment_bytes
 
 __all__ = ["layer_rows"]
 

@@ -16,8 +16,8 @@ __all__ = ["Baseline"]
 @dataclass(frozen=True)
 class Baseline(SourceStep):
     """``source``, ``text`` -> ``tokens.npy`` (int32 [windows, length]), ``states.npy`` (float32
-    [windows, length - 1, width]: what goes into the source's head, see mlxforge.models.split)
-    and ``baseline.json``."""
+    [windows, length - 1, width]: what goes into the source's head, see
+    mlxforge.models.scoring.split) and ``baseline.json``."""
 
     samples: int
     sequence_length: int
@@ -34,8 +34,8 @@ class Baseline(SourceStep):
         from mlxforge.evaluate.perplexity import perplexity
         from mlxforge.evaluate.score import score_source
         from mlxforge.evaluate.windows import token_windows, tokens_digest
-        from mlxforge.models.load import load_tokenizer
-        from mlxforge.models.scoring import arithmetic, check_length, load_for_scoring
+        from mlxforge.models.scoring.loading import arithmetic, check_length, load_for_scoring
+        from mlxforge.models.source.load import load_tokenizer
 
         check_length(inputs["source"], self.sequence_length)
         tokenizer = load_tokenizer(inputs["source"])

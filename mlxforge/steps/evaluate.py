@@ -34,9 +34,9 @@ class Evaluate(SourceStep):
     blas = True
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
-        from mlxforge.models.generate import generate
-        from mlxforge.models.load import load_tokenizer
-        from mlxforge.models.scoring import arithmetic, keep_weights, load_for_scoring
+        from mlxforge.models.scoring.generate import generate
+        from mlxforge.models.scoring.loading import arithmetic, keep_weights, load_for_scoring
+        from mlxforge.models.source.load import load_tokenizer
 
         model = load_for_scoring(inputs["model"])
         result: dict[str, Any] = {"arithmetic": arithmetic()}
@@ -60,7 +60,7 @@ class Evaluate(SourceStep):
         from mlxforge.evaluate.divergence import summary
         from mlxforge.evaluate.perplexity import perplexity
         from mlxforge.evaluate.score import Source, score_model
-        from mlxforge.models.scoring import load_for_scoring
+        from mlxforge.models.scoring.loading import load_for_scoring
 
         folder = inputs["baseline"]
         baseline = json.loads((folder / "baseline.json").read_bytes())

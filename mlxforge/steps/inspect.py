@@ -15,14 +15,14 @@ __all__ = ["Inspect"]
 @dataclass(frozen=True)
 class Inspect(SourceStep):
     """``source`` -> ``layers.json``, ``parameters.json``, ``config.json`` (see
-    mlxforge.models.inspection)."""
+    mlxforge.models.layers.inspection)."""
 
     kind = "inspect"
     version = 2
     tools = ("mlx", "mlx-lm")
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
-        from mlxforge.models.inspect import inspect_source
+        from mlxforge.models.layers.inspect import inspect_source
 
         layers = len(inspect_source(inputs["source"], out).table.layers)
         progress(layers, layers, "layers")

@@ -73,9 +73,9 @@ class Quantize(SourceStep):
         )  # fmt: skip
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> dict[str, str]:
-        from mlxforge.models.assign import assign
-        from mlxforge.models.inspection import Inspection
-        from mlxforge.models.quantized import write_model
+        from mlxforge.models.layers.assign import assign
+        from mlxforge.models.layers.inspection import Inspection
+        from mlxforge.models.writing.quantized import write_model
 
         inspection = Inspection(inputs["layers"])
         assignments = assign(inspection.table, self.wanted())

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mlxforge.errors import ForgeError
-from mlxforge.models.source import is_source_file
-from mlxforge.models.trust import trust
+from mlxforge.models.source.files import is_source_file
+from mlxforge.models.source.trust import trust
 from mlxforge.steps.base import Step
 from mlxforge.steps.source import SourceStep
 

@@ -14,8 +14,8 @@ from benchmarks.inputs import Scratch
 from benchmarks.inputs.models import LLAMA, LLAMA_10GB, QWEN3_MOE, Llama, Qwen3Moe
 from benchmarks.inputs.projects import recipes_project, tasks_project
 from mlxforge.errors import ForgeError
-from mlxforge.models.headers import read_header
-from mlxforge.models.source import read_tensors
+from mlxforge.models.source.files import read_tensors
+from mlxforge.models.source.headers import read_header
 from mlxforge.recipe.load import load_book
 
 SMALL_LLAMA = Llama("small", 64, 128, layers=2, heads=4, kv_heads=2, shards=3, vocabulary=512)

@@ -16,13 +16,13 @@ from mlxforge.errors import ForgeError
 from mlxforge.evaluate import score
 from mlxforge.evaluate.perplexity import perplexity
 from mlxforge.evaluate.score import Source, score_model, score_source
-from mlxforge.models import attention, split
-from mlxforge.models.leaves import model as leaves
-from mlxforge.models.leaves.model import hold_model
-from mlxforge.models.leaves.supply import Supply
-from mlxforge.models.load import load_tokenizer
-from mlxforge.models.scoring import load_for_scoring
-from mlxforge.models.tensors import open_tensors
+from mlxforge.models.scoring import attention, split
+from mlxforge.models.scoring.leaves import model as leaves
+from mlxforge.models.scoring.leaves.model import hold_model
+from mlxforge.models.scoring.leaves.supply import Supply
+from mlxforge.models.scoring.loading import load_for_scoring
+from mlxforge.models.source.load import load_tokenizer
+from mlxforge.models.streaming.tensors import open_tensors
 from tests.models.heads import NEVER_SAID, Wrapped, make_gemma2, make_gemma3, make_seed_oss, masking
 from tests.models.whole import to_float32
 from tests.tiny import make_phimoe, make_qwen3_moe

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from mlxforge.evaluate import windows as module
 from mlxforge.evaluate.windows import token_windows
-from mlxforge.models.load import load_tokenizer
+from mlxforge.models.source.load import load_tokenizer
 from tests.conftest import DEMO
 
 HELDOUT = (DEMO / "heldout.txt").read_text(encoding="utf-8")

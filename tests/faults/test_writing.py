@@ -156,7 +156,7 @@ def test_a_descriptor_that_cannot_be_read_is_told_with_its_file(source: Path) ->
     import mlx.core as mx
 
     from mlxforge.errors import ForgeError
-    from mlxforge.models.source import read_tensors
+    from mlxforge.models.source.files import read_tensors
     from mlxforge.models.streaming.files import StoredTensors
 
     stored = StoredTensors(read_tensors(source))

@@ -11,9 +11,9 @@ import pytest
 from mlx_lm import convert
 
 from mlxforge.errors import Position
-from mlxforge.models import pieces
-from mlxforge.models.assign import assign
-from mlxforge.models.quantized import write_model
+from mlxforge.models.layers.assign import assign
+from mlxforge.models.writing import pieces
+from mlxforge.models.writing.quantized import write_model
 from mlxforge.recipe.model import Override, Quantize
 from tests import checkpoints
 from tests.models.test_upstream import assert_same, config, inspected, quantize, tensors

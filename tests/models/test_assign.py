@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from mlxforge.errors import ForgeError, Position
-from mlxforge.models.assign import assign
-from mlxforge.models.layers import Layer, LayerTable, Tensor
+from mlxforge.models.layers.assign import assign
+from mlxforge.models.layers.table import Layer, LayerTable, Tensor
 from mlxforge.quantize.scheme import Scheme
 from mlxforge.recipe.model import Override, Quantize
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import mlx.core as mx
 import pytest
 
-from mlxforge.models import attention
-from mlxforge.models.attention import blocked_attention
+from mlxforge.models.scoring import attention
+from mlxforge.models.scoring.attention import blocked_attention
 
 MASKS = {
     "none": lambda length, reach: None,

@@ -10,11 +10,11 @@ import mlx.core as mx
 import mlx.nn as nn
 import pytest
 
-from mlxforge.models.leaves import model as leaves
-from mlxforge.models.leaves.columns import columns_stand_alone
-from mlxforge.models.leaves.model import hold_model
-from mlxforge.models.leaves.supply import Supply
-from mlxforge.models.tensors import open_tensors
+from mlxforge.models.scoring.leaves import model as leaves
+from mlxforge.models.scoring.leaves.columns import columns_stand_alone
+from mlxforge.models.scoring.leaves.model import hold_model
+from mlxforge.models.scoring.leaves.supply import Supply
+from mlxforge.models.streaming.tensors import open_tensors
 
 TOKENS, WIDTH = 4, 128
 
@@ -98,7 +98,7 @@ def test_packed_weights_are_proved_as_they_are_stored(
 ) -> None:
     from mlx_lm.utils import load_model, quantize_model, save
 
-    from mlxforge.models.load import load_tokenizer
+    from mlxforge.models.source.load import load_tokenizer
 
     monkeypatch.setattr(leaves, "RESIDENT", 600)
     source, folder = tiny(tied=True), tmp_path / "model"

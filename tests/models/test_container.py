@@ -11,11 +11,11 @@ import mlx.core as mx
 import pytest
 
 from mlxforge.errors import ForgeError
-from mlxforge.models import container, quantized
-from mlxforge.models.assign import assign
-from mlxforge.models.container import ShardWriter, TensorPlan
-from mlxforge.models.headers import read_header
-from mlxforge.models.quantized import write_model
+from mlxforge.models.layers.assign import assign
+from mlxforge.models.source.headers import read_header
+from mlxforge.models.writing import container, quantized
+from mlxforge.models.writing.container import ShardWriter, TensorPlan
+from mlxforge.models.writing.quantized import write_model
 from tests import checkpoints
 from tests.models.test_upstream import inspected, quantize, tensors
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlxforge.errors import ForgeError
-from mlxforge.models.headers import read_header
+from mlxforge.models.source.headers import read_header
 
 
 def write(path: Path, header: Any, data: bytes, length: int | None = None) -> Path:

@@ -13,15 +13,15 @@ from mlx_lm.utils import load_model
 
 from mlxforge.errors import ForgeError
 from mlxforge.evaluate.score import score_model
-from mlxforge.models.generate import generate
-from mlxforge.models.leaves import model as leaves
-from mlxforge.models.leaves.held import window
-from mlxforge.models.leaves.layers import HeldLinear, HeldSwitchLinear
-from mlxforge.models.leaves.model import decoded_bytes, hold_model, supply_of
-from mlxforge.models.leaves.supply import Supply
-from mlxforge.models.load import load_tokenizer
-from mlxforge.models.scoring import keep_weights, load_for_scoring
-from mlxforge.models.tensors import open_tensors
+from mlxforge.models.scoring.generate import generate
+from mlxforge.models.scoring.leaves import model as leaves
+from mlxforge.models.scoring.leaves.held import window
+from mlxforge.models.scoring.leaves.layers import HeldLinear, HeldSwitchLinear
+from mlxforge.models.scoring.leaves.model import decoded_bytes, hold_model, supply_of
+from mlxforge.models.scoring.leaves.supply import Supply
+from mlxforge.models.scoring.loading import keep_weights, load_for_scoring
+from mlxforge.models.source.load import load_tokenizer
+from mlxforge.models.streaming.tensors import open_tensors
 from tests import checkpoints
 from tests.models.whole import to_float32
 from tests.tiny import make_phimoe, make_qwen3_moe

@@ -20,8 +20,8 @@ from mlx.utils import tree_flatten
 from mlx_lm.utils import load_model
 
 from mlxforge.errors import ForgeError
-from mlxforge.models.inspection import Inspection, write_parameters
-from mlxforge.models.source import read_tensors
+from mlxforge.models.layers.inspection import Inspection, write_parameters
+from mlxforge.models.source.files import read_tensors
 from mlxforge.models.streaming.boxes import boxes_of_range, cover, offset, shape_of
 from mlxforge.models.streaming.expression import (
     Computed,
@@ -33,9 +33,9 @@ from mlxforge.models.streaming.expression import (
 )
 from mlxforge.models.streaming.files import StoredTensors
 from mlxforge.models.streaming.rows import Rows
+from mlxforge.models.streaming.tensors import open_tensors, trace_folder
+from mlxforge.models.streaming.tensors import rows_of as rows_of_folder
 from mlxforge.models.streaming.trace import trace_loading
-from mlxforge.models.tensors import open_tensors, trace_folder
-from mlxforge.models.tensors import rows_of as rows_of_folder
 from tests import checkpoints
 from tests.models.test_architectures import PACKED
 
@@ -296,7 +296,7 @@ def test_more_shards_than_files_may_be_open(tmp_path: Path) -> None:
         "import resource, sys; from pathlib import Path\n"
         "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))\n"
-        "from mlxforge.models.source import read_tensors\n"
+        "from mlxforge.models.source.files import read_tensors\n"
         "from mlxforge.models.streaming.files import StoredTensors\n"
         "StoredTensors(read_tensors(Path(sys.argv[1])))\n"
     )

@@ -13,11 +13,11 @@ import pytest
 from mlx_lm import convert
 
 from mlxforge.errors import Position
-from mlxforge.models.assign import assign
-from mlxforge.models.inspect import inspect_source
-from mlxforge.models.inspection import Inspection
-from mlxforge.models.quantized import write_model
-from mlxforge.models.size import model_size
+from mlxforge.models.layers.assign import assign
+from mlxforge.models.layers.inspect import inspect_source
+from mlxforge.models.layers.inspection import Inspection
+from mlxforge.models.layers.size import model_size
+from mlxforge.models.writing.quantized import write_model
 from mlxforge.recipe.model import Override, Quantize
 from tests.tiny import make_phimoe, make_qwen3_moe
 

@@ -8,7 +8,7 @@ import pytest
 
 from mlxforge.errors import ForgeError
 from mlxforge.locking import recipe_digest
-from mlxforge.models.source import further_files, is_source_file
+from mlxforge.models.source.files import further_files, is_source_file
 from mlxforge.recipe.further import Further, check_there
 from mlxforge.recipe.load import load_book
 

@@ -13,7 +13,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlxforge.errors import ForgeError
-from mlxforge.models.headers import DTYPE_BITS, TensorInfo
+from mlxforge.models.source.headers import DTYPE_BITS, TensorInfo
 from mlxforge.models.streaming.boxes import Box, cover, offset, shape_of, within
 
 __all__ = ["StoredTensors"]

@@ -8,7 +8,7 @@ from typing import Any
 from mlxforge.checks import check_layers, layer_table
 from mlxforge.execute import execute
 from mlxforge.lock import texts_by_section
-from mlxforge.models.size import assignment_bytes, model_size
+from mlxforge.models.layers.size import assignment_bytes, model_size
 from mlxforge.plan import Node, NotLocked, Plan
 from mlxforge.project import Project
 from mlxforge.recipe.model import Recipe

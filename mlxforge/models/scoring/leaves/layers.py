@@ -15,9 +15,9 @@ import numpy as np
 from mlx_lm.models.switch_layers import SwitchLinear
 
 from mlxforge.errors import ForgeError
-from mlxforge.models.leaves.held import Holder, used
-from mlxforge.models.leaves.matrix import Matrix
-from mlxforge.models.leaves.supply import Range, Supply
+from mlxforge.models.scoring.leaves.held import Holder, used
+from mlxforge.models.scoring.leaves.matrix import Matrix
+from mlxforge.models.scoring.leaves.supply import Range, Supply
 
 __all__ = ["HeldEmbedding", "HeldLinear", "HeldSwitchLinear"]
 

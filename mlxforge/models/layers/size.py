@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mlxforge.models.assign import Assignment
-from mlxforge.models.layers import DTYPE_BYTES, Tensor
+from mlxforge.models.layers.assign import Assignment
+from mlxforge.models.layers.table import DTYPE_BYTES, Tensor
 from mlxforge.quantize.scheme import Scheme
 
 __all__ = ["ModelSize", "assignment_bytes", "model_size"]

@@ -10,10 +10,10 @@ from typing import Any
 import mlx.nn as nn
 
 from mlxforge.errors import ForgeError
-from mlxforge.models.source import check_source, read_config, read_tensors
+from mlxforge.models.source.files import check_source, read_config, read_tensors
+from mlxforge.models.source.trust import may_run, not_named, tokenizer_may_run, trusted
+from mlxforge.models.streaming.tensors import trace_folder
 from mlxforge.models.streaming.trace import Traced
-from mlxforge.models.tensors import trace_folder
-from mlxforge.models.trust import may_run, not_named, tokenizer_may_run, trusted
 from mlxforge.recipe.further import is_code
 
 __all__ = [

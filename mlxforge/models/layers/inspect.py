@@ -10,12 +10,12 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from mlxforge.errors import ForgeError
-from mlxforge.models.inspection import Inspection, write_parameters
-from mlxforge.models.layers import Layer, LayerTable, Tensor
-from mlxforge.models.load import cast_predicate, declared_dtype, load_source
-from mlxforge.models.roles import role_of
-from mlxforge.models.save import plain_config
+from mlxforge.models.layers.inspection import Inspection, write_parameters
+from mlxforge.models.layers.roles import role_of
+from mlxforge.models.layers.table import Layer, LayerTable, Tensor
+from mlxforge.models.source.load import cast_predicate, declared_dtype, load_source
 from mlxforge.models.streaming.trace import dtype_name
+from mlxforge.models.writing.save import plain_config
 
 __all__ = ["inspect_model", "inspect_source"]
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from mlxforge.models.assign import Assignment
-from mlxforge.models.container import TensorPlan
-from mlxforge.models.layers import Layer, Tensor
+from mlxforge.models.layers.assign import Assignment
+from mlxforge.models.layers.table import Layer, Tensor
 from mlxforge.models.streaming.rows import Rows
+from mlxforge.models.writing.container import TensorPlan
 from mlxforge.quantize.rtn import pack, unpack
 from mlxforge.quantize.scheme import Scheme
 

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from mlxforge.errors import ForgeError, Position, did_you_mean
-from mlxforge.models.layers import Layer, LayerTable
+from mlxforge.models.layers.table import Layer, LayerTable
 from mlxforge.quantize.scheme import Scheme
 from mlxforge.recipe.model import Override, Quantize
 from mlxforge.recipe.modes import ROLES

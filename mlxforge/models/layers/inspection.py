@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mlxforge.models.layers import LayerTable
+from mlxforge.models.layers.table import LayerTable
 from mlxforge.models.streaming.expression import Constant, Expression, from_json, to_json
 
 __all__ = ["Inspection", "Parameters", "write_parameters"]

@@ -11,15 +11,15 @@ import mlx.nn as nn
 import numpy as np
 
 from mlxforge.errors import ForgeError
-from mlxforge.models.attention import blocked_attention
 from mlxforge.models.blas import REFERENCE, serving
-from mlxforge.models.leaves.held import Holder
-from mlxforge.models.leaves.model import decoded_bytes, hold_model, supply_of
-from mlxforge.models.leaves.supply import Supply
 from mlxforge.models.memory import available_bytes
-from mlxforge.models.source import read_config
-from mlxforge.models.split import find_body
-from mlxforge.models.tensors import open_tensors
+from mlxforge.models.scoring.attention import blocked_attention
+from mlxforge.models.scoring.leaves.held import Holder
+from mlxforge.models.scoring.leaves.model import decoded_bytes, hold_model, supply_of
+from mlxforge.models.scoring.leaves.supply import Supply
+from mlxforge.models.scoring.split import find_body
+from mlxforge.models.source.files import read_config
+from mlxforge.models.streaming.tensors import open_tensors
 
 __all__ = [
     "arithmetic",

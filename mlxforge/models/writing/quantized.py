@@ -10,15 +10,15 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any, Protocol
 
-from mlxforge.models.assign import Assignment
-from mlxforge.models.container import ShardWriter, write_index
-from mlxforge.models.inspection import Inspection
-from mlxforge.models.parallel import in_order
-from mlxforge.models.parallel import workers as default_workers
-from mlxforge.models.pieces import Stripe, layer_stripes
-from mlxforge.models.save import copy_side_files, save_config
-from mlxforge.models.size import model_size
-from mlxforge.models.tensors import rows_of
+from mlxforge.models.layers.assign import Assignment
+from mlxforge.models.layers.inspection import Inspection
+from mlxforge.models.layers.size import model_size
+from mlxforge.models.streaming.tensors import rows_of
+from mlxforge.models.writing.container import ShardWriter, write_index
+from mlxforge.models.writing.parallel import in_order
+from mlxforge.models.writing.parallel import workers as default_workers
+from mlxforge.models.writing.pieces import Stripe, layer_stripes
+from mlxforge.models.writing.save import copy_side_files, save_config
 from mlxforge.progress import Progress
 from mlxforge.quantize.scheme import Scheme
 

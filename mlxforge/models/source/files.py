@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlxforge.errors import ForgeError, Position
-from mlxforge.models.headers import TensorInfo, read_header
+from mlxforge.models.source.headers import TensorInfo, read_header
 from mlxforge.recipe.further import NOTHING, Further, is_code, is_pickled
 
 __all__ = [

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from mlxforge.models.source import side_files
+from mlxforge.models.source.files import side_files
 
 __all__ = ["copy_side_files", "plain_config", "save_config"]
 

@@ -15,7 +15,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlxforge.models.parallel import cores
+from mlxforge.models.writing.parallel import cores
 
 __all__ = ["blocked_attention"]
 

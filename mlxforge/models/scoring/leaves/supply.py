@@ -14,8 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import mlx.core as mx
 
-from mlxforge.models.leaves.matrix import Matrix
-from mlxforge.models.parallel import cores
+from mlxforge.models.scoring.leaves.matrix import Matrix
+from mlxforge.models.writing.parallel import cores
 
 __all__ = ["PART_BYTES", "Range", "Supply"]
 

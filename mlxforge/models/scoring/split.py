@@ -19,8 +19,8 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlxforge.errors import ForgeError
-from mlxforge.models.leaves.columns import columns_stand_alone
-from mlxforge.models.leaves.held import Holder, watched, window
+from mlxforge.models.scoring.leaves.columns import columns_stand_alone
+from mlxforge.models.scoring.leaves.held import Holder, watched, window
 
 __all__ = ["Head", "Split", "cut_head", "find_body", "split_model"]
 

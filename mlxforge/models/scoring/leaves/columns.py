@@ -14,7 +14,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlxforge.models.leaves.held import Holder, stood_in
+from mlxforge.models.scoring.leaves.held import Holder, stood_in
 
 __all__ = ["columns_stand_alone"]
 

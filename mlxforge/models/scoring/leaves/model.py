@@ -16,12 +16,12 @@ import mlx.nn as nn
 from mlx.utils import tree_map_with_path
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 
-from mlxforge.models.leaves.held import Held, Holder, Load
-from mlxforge.models.leaves.layers import HeldEmbedding, HeldLinear, HeldSwitchLinear
-from mlxforge.models.leaves.matrix import Matrix, Packing, widen
-from mlxforge.models.leaves.supply import Range, Supply
+from mlxforge.models.scoring.leaves.held import Held, Holder, Load
+from mlxforge.models.scoring.leaves.layers import HeldEmbedding, HeldLinear, HeldSwitchLinear
+from mlxforge.models.scoring.leaves.matrix import Matrix, Packing, widen
+from mlxforge.models.scoring.leaves.supply import Range, Supply
+from mlxforge.models.source.trust import load_model
 from mlxforge.models.streaming.rows import Rows
-from mlxforge.models.trust import load_model
 
 __all__ = ["decoded_bytes", "hold_model", "supply_of"]
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
-from mlxforge.models.source import read_tensors, weight_files
+from mlxforge.models.source.files import read_tensors, weight_files
+from mlxforge.models.source.trust import load_model
 from mlxforge.models.streaming.expression import Expression
 from mlxforge.models.streaming.files import StoredTensors
 from mlxforge.models.streaming.rows import Rows
-from mlxforge.models.trust import load_model
 
 KEPT = 4  # parameters that only the loader can compute
 RECENT = 16  # expressions that were parsed

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from mlxforge.errors import ForgeError
-from mlxforge.models.layers import DTYPE_BYTES
+from mlxforge.models.layers.table import DTYPE_BYTES
 
 __all__ = ["SHARD_BYTES", "ShardWriter", "TensorPlan", "write_index"]
 

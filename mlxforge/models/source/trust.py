@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlxforge.errors import ForgeError
-from mlxforge.models.source import read_config
+from mlxforge.models.source.files import read_config
 
 __all__ = ["load_model", "may_run", "not_named", "tokenizer_may_run", "trust", "trusted"]
 

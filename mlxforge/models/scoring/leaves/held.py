@@ -15,7 +15,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from mlxforge.models.leaves.supply import Range, Supply
+from mlxforge.models.scoring.leaves.supply import Range, Supply
 
 __all__ = ["Held", "Holder", "Load", "Shape", "stood_in", "used", "watched", "window"]
 
