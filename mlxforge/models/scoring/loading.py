@@ -14,6 +14,7 @@ from mlxforge.errors import ForgeError
 from mlxforge.models.blas import REFERENCE, serving
 from mlxforge.models.memory import available_bytes
 from mlxforge.models.scoring.attention import blocked_attention
+from mlxforge.models.scoring.language import as_text_model
 from mlxforge.models.scoring.leaves.held import Holder
 from mlxforge.models.scoring.leaves.model import decoded_bytes, hold_model, supply_of
 from mlxforge.models.scoring.leaves.supply import Supply
@@ -36,17 +37,18 @@ CACHE_BYTES = 64 << 20  # of freed memory that MLX may hold on to
 
 
 def load_for_scoring(folder: Path, *, keep: bool = True) -> nn.Module:
-    """The model in ``folder``: dequantized float32 on a CPU, as stored on a GPU.
+    """The model in ``folder``, or its language side: dequantized float32 on a CPU, as stored on
+    a GPU.
 
     Its weights are read where they are used. They stay in memory if all of them fit into what is
     meant for that, and ``keep`` allows it.
     """
     if not _on_cpu():
         supply = Supply(_gpu_budget() if keep else 0)
-        return hold_model(folder, open_tensors(folder), supply, as_stored=True)
+        return as_text_model(hold_model(folder, open_tensors(folder), supply, as_stored=True))
     mx.set_cache_limit(CACHE_BYTES)
     supply = Supply(0)
-    model = hold_model(folder, open_tensors(folder), supply)
+    model = as_text_model(hold_model(folder, open_tensors(folder), supply))
     if keep and decoded_bytes(model) <= KEPT_BYTES:
         supply.grow(KEPT_BYTES)
     return model

@@ -3,6 +3,9 @@
 The container (https://github.com/huggingface/safetensors#format): 8 bytes little-endian header
 length, a JSON header ``{name: {dtype, shape, data_offsets}}``, then the tensors' bytes without
 gaps. Nothing here loads a weight.
+
+A *folder of heads* is what is known of a source before its weights are downloaded: every shard is
+cut after its header, and ``sizes.json`` beside them says how many bytes each of them has whole.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from typing import Any
 
 from mlxforge.errors import ForgeError
 
-__all__ = ["DTYPE_BITS", "TensorInfo", "read_header"]
+__all__ = ["DTYPE_BITS", "SIZES", "TensorInfo", "read_header", "shard_size"]
+
+SIZES = "sizes.json"
 
 DTYPE_BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8,
@@ -37,9 +42,18 @@ class TensorInfo:
     end: int
 
 
+def shard_size(path: Path) -> int:
+    """Bytes of a safetensors file, be it here or only its head."""
+    try:
+        sizes = json.loads((path.parent / SIZES).read_bytes())
+    except FileNotFoundError:
+        return path.stat().st_size
+    return int(sizes[path.name])
+
+
 def read_header(path: Path) -> dict[str, TensorInfo]:
     """The tensors of a safetensors file. Raises ForgeError where the file cannot be whole."""
-    size = path.stat().st_size
+    size = shard_size(path)
     with path.open("rb") as file:
         prefix = file.read(8)
         length = int.from_bytes(prefix, "little")

@@ -1,4 +1,5 @@
-"""Loading models and tokenizers through mlx_lm. Lazily: weights are read when they are used."""
+"""Loading models and tokenizers through mlx_lm or mlx_vlm. Lazily: weights are read when they
+are used."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ from typing import Any
 import mlx.nn as nn
 
 from mlxforge.errors import ForgeError
+from mlxforge.models.source import vision
 from mlxforge.models.source.files import check_source, read_config, read_tensors
+from mlxforge.models.source.loader import loader_of, senses
 from mlxforge.models.source.trust import may_run, not_named, tokenizer_may_run, trusted
 from mlxforge.models.streaming.tensors import trace_folder
 from mlxforge.models.streaming.trace import Traced
@@ -24,6 +27,7 @@ __all__ = [
     "load_tokenizer",
 ]
 
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 DTYPES = ("float16", "bfloat16", "float32")
 
 
@@ -45,15 +49,34 @@ def load_source(folder: Path) -> Traced:
     raw = read_config(folder)
     check_config(folder, raw, trusted())
     tokenizer_may_run(folder)
+    check_processor(folder, raw)
     read_tensors(folder)
     try:
-        return trace_folder(folder)
+        traced = trace_folder(folder)
+    except ForgeError:
+        raise
     except Exception as error:
         raise ForgeError(
             f"{folder}: config.json and weights do not make a {raw['model_type']} model: "
             f"{_first_line(error)}",
             "compare config.json with the tensors' names and shapes",
         ) from error
+    if loader_of(raw) == "mlx_vlm" and vision.language_side(traced.model) is None:
+        raise ForgeError(
+            f"{folder}: a {raw['model_type']} model has no language side",
+            "models that make text can be built",
+        )
+    return traced
+
+
+def check_processor(folder: Path, config: dict[str, Any]) -> None:
+    """ForgeError for a model that sees or hears without the files that say how inputs are made."""
+    if senses(config) and not any((folder / name).is_file() for name in PROCESSORS):
+        raise ForgeError(
+            f"{folder} has no {' or '.join(PROCESSORS)}: a {config['model_type']} model could not "
+            "be given an image",
+            "get the file from the model's repository",
+        )
 
 
 def check_config(folder: Path, config: dict[str, Any], remote_code: Collection[str] = ()) -> None:
@@ -69,11 +92,14 @@ def check_config(folder: Path, config: dict[str, Any], remote_code: Collection[s
             "use a source whose architecture mlx_lm has, or, where you trust the file, "
             "source: {remote_code: [NAME.py]}",
         )
-    if not _known_type(config):
+    loader = loader_of(config)
+    if loader == "mlx_vlm":
+        vision.check_installed(model_type)
+    if not (vision.is_known(config) if loader == "mlx_vlm" else _known_type(config)):
         own = " and would need its own code" if config.get("auto_map") else ""
         raise ForgeError(
-            f"{folder}: mlx_lm knows no model type {model_type!r}{own}",
-            "a newer mlx-lm may know it; vision models of mlx-vlm cannot be built by this version",
+            f"{folder}: {loader} knows no model type {model_type!r}{own}",
+            f"a newer {loader.replace('_', '-')} may know it",
         )
 
 

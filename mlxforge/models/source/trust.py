@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from mlxforge.errors import ForgeError
+from mlxforge.models.source import vision
 from mlxforge.models.source.files import read_config
+from mlxforge.models.source.loader import loader_of
 
 __all__ = ["load_model", "may_run", "not_named", "tokenizer_may_run", "trust", "trusted"]
 
@@ -31,11 +33,17 @@ def trusted() -> frozenset[str]:
 
 
 def load_model(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """mlx_lm's model of ``folder`` with its config, no weight read; an architecture of the
-    folder's own only where its file may run."""
+    """The model of ``folder`` with its config, made by mlx_lm or mlx_vlm, no weight read; an
+    architecture of the folder's own only where its file may run."""
+    config = read_config(folder)
+    own = config.get("model_file")
+    trusts = bool(_trusted) and may_run(own, _trusted)
+    if loader_of(config) == "mlx_vlm":
+        if own is not None and not trusts:  # mlx_vlm runs it without being asked
+            raise ForgeError(f"{folder} needs its own code ({own!r}), which is not run")
+        return vision.load_model(folder)
     from mlx_lm import utils
 
-    trusts = bool(_trusted) and may_run(read_config(folder).get("model_file"), _trusted)
     model, config = utils.load_model(folder, lazy=True, trust_remote_code=trusts)
     return model, config
 

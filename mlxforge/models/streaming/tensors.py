@@ -12,12 +12,20 @@ from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
+from mlxforge.errors import ForgeError
 from mlxforge.models.source.files import read_tensors, weight_files
 from mlxforge.models.source.trust import load_model
 from mlxforge.models.streaming.expression import Expression
 from mlxforge.models.streaming.files import StoredTensors
 from mlxforge.models.streaming.rows import Rows
 
+LOADED = {
+    "BOOL": mx.bool_, "U8": mx.uint8, "I8": mx.int8, "F8_E4M3": mx.uint8, "F8_E8M0": mx.uint8,
+    "U16": mx.uint16, "I16": mx.int16, "F16": mx.float16, "BF16": mx.bfloat16,
+    "U32": mx.uint32, "I32": mx.int32, "F32": mx.float32,
+    "U64": mx.uint64, "I64": mx.int64, "C64": mx.complex64,
+}  # fmt: skip
+"""What ``mx.load`` makes of a safetensors dtype."""
 KEPT = 4  # parameters that only the loader can compute
 RECENT = 16  # expressions that were parsed
 
@@ -30,15 +38,19 @@ __all__ = ["open_tensors", "rows_of", "trace_folder"]
 def trace_folder(folder: Path) -> Traced:
     """The model of a folder as mlx_lm's loader makes it, no weight read.
 
-    Raises what the loader raises, and ForgeError for files that are not whole.
+    The folder may be one of heads (see mlxforge.models.source.headers). Raises what the loader
+    raises, and ForgeError for files that are not whole.
     """
     from mlxforge.models.streaming.trace import trace_loading  # mlx.nn, which few need
 
-    read_tensors(folder)
-    files: dict[str, dict[str, mx.array]] = {
-        path.name: mx.load(str(path))  # type: ignore[misc]
-        for path in weight_files(folder)
-    }
+    files: dict[str, dict[str, mx.array]] = {path.name: {} for path in weight_files(folder)}
+    for name, (path, info) in read_tensors(folder).items():
+        if info.dtype not in LOADED:
+            raise ForgeError(
+                f"{path}: tensor {name!r} is {info.dtype}, which MLX cannot load",
+                "use a source in bfloat16, float16 or float32",
+            )
+        files[path.name][name] = mx.zeros(info.shape, dtype=LOADED[info.dtype])
     return trace_loading(files, lambda: load_model(folder))
 
 

@@ -8,18 +8,23 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from mlxforge.models.source import vision
 from mlxforge.models.source.files import side_files
+from mlxforge.models.source.loader import loader_of
 
 __all__ = ["copy_side_files", "plain_config", "save_config"]
 
 
 def plain_config(config: dict[str, Any], model: Any, path: Path) -> None:
-    """Write the config of an unquantized model as mlx_lm.convert writes it."""
-    from mlx_lm.utils import save_config as upstream
-
+    """Write the config of an unquantized model as the loader's own convert writes it."""
     written = {key: value for key, value in config.items() if not key.startswith("quantization")}
     if isinstance(text := written.get("text_config"), dict):
         written["text_config"] = {k: v for k, v in text.items() if k != "quantization_config"}
+    if loader_of(config) == "mlx_vlm":
+        vision.write_config(written, path)
+        return
+    from mlx_lm.utils import save_config as upstream
+
     upstream(written, path, keep_vision_config="vision_tower" in getattr(model, "model", {}))
 
 

@@ -35,6 +35,8 @@ KINDS: Mapping[type[nn.Module], type[Holder]] = {
     SwitchLinear: HeldSwitchLinear,
     QuantizedSwitchLinear: HeldSwitchLinear,
 }
+EXPERTS = ("SwitchLinear", "QuantizedSwitchLinear")
+"""Stacked experts are a class of mlx_lm and one of mlx_vlm."""
 
 
 def hold_model(
@@ -55,7 +57,7 @@ def hold_model(
             for name, value in module.items()
             if isinstance(value, mx.array) and f"{path}.{name}".lstrip(".") in tensors
         }
-        kind = None if as_stored else KINDS.get(type(module))
+        kind = None if as_stored else _kind(type(module))
         if kind is not None:
             _hold_matrix(module, kind, own, supply)
         else:
@@ -68,6 +70,11 @@ def hold_model(
     model.update(tree_map_with_path(load, model.parameters()))
     mx.eval(model.parameters())
     return model
+
+
+def _kind(of: type[nn.Module]) -> type[Holder] | None:
+    vision = of.__name__ in EXPERTS and of.__module__ == "mlx_vlm.models.switch_layers"
+    return HeldSwitchLinear if vision else KINDS.get(of)
 
 
 def decoded_bytes(model: nn.Module) -> int:
