@@ -9,7 +9,7 @@ from mlxforge.errors import ForgeError
 from mlxforge.hub.verify import check_files, check_nothing_else
 from mlxforge.local import Local
 from mlxforge.plan import Node
-from mlxforge.progress import Progress
+from mlxforge.progress import Meter, Progress
 from mlxforge.project import Project
 from mlxforge.steps.download import Download
 from mlxforge.steps.process import run_in_process
@@ -38,11 +38,21 @@ def execute(
             started = time.monotonic()
             with store.staging(node.key) as out:
                 log = store.log(node.kind, node.key)
-                digests = run_in_process(node.step, inputs, out, log, progress)
+                meter = Meter(progress)
+                outcome = run_in_process(node.step, inputs, out, log, meter)
                 for _, value in node.inputs:
                     _check_input(project, value)
                 seconds = time.monotonic() - started
-                store.publish(node.kind, node.key, node.recipe, out, seconds, digests)
+                store.publish(
+                    node.kind,
+                    node.key,
+                    node.recipe,
+                    out,
+                    seconds,
+                    outcome.digests,
+                    meter.work(),
+                    outcome.peak_bytes,
+                )
     except OSError as error:
         raise disk_error(error) from error
 

@@ -20,10 +20,12 @@ from mlxforge.lock import (
 )
 from mlxforge.lock.drift import Moved, drift
 from mlxforge.models.device import backend
+from mlxforge.models.source.loader import Loader, loader_of
 from mlxforge.plan import Plan, tool_version, tools_of
 from mlxforge.project import Project
 from mlxforge.recipe.further import check_there
 from mlxforge.recipe.model import Recipe, Text
+from mlxforge.sources import local_loader
 from mlxforge.store.keys import digest
 
 __all__ = [
@@ -68,7 +70,7 @@ def lock_now(project: Project, recipe: Recipe, ask: bool = True) -> Lock:
         for label, text in texts_of(recipe).items()
         if ask or text.path or label in lock.texts
     }
-    tools = {name: tool_version(name) for name in tools_of(recipe)}
+    tools = {name: tool_version(name) for name in tools_of(recipe, _loader(recipe, source))}
     return Lock(source, recipe_digest(recipe), tools, texts=texts)
 
 
@@ -89,7 +91,8 @@ def complete_lock(project: Project, recipe: Recipe) -> list[str]:
         source = _source(project, recipe)
         added.append(source.repo)
     if added:
-        lacking = [name for name in tools_of(recipe) if lock.tools and name not in lock.tools]
+        needed = tools_of(recipe, _loader(recipe, source))
+        lacking = [name for name in needed if lock.tools and name not in lock.tools]
         tools = {**lock.tools, **{name: tool_version(name) for name in lacking}}
         _write(project, recipe, replace(lock, source=source, tools=tools, texts=texts))
     return added
@@ -178,6 +181,12 @@ def _write(project: Project, recipe: Recipe, lock: Lock) -> Path:
     return path
 
 
+def _loader(recipe: Recipe, source: LockedSource | None) -> Loader:
+    if recipe.source.path is not None:
+        return local_loader(recipe.source.path)
+    return source.loader if source else "mlx_lm"
+
+
 def _source(project: Project, recipe: Recipe) -> LockedSource:
     assert recipe.source.repo is not None
     from mlxforge.hub.client import wanted_files
@@ -187,8 +196,10 @@ def _source(project: Project, recipe: Recipe) -> LockedSource:
     repo, revision, further = recipe.source.repo, recipe.source.revision, recipe.source.further
     found = project.resolved(repo, revision, _resolve)
     check_there(further, found.files, recipe.positions, f"{repo} at {revision}")
-    check_config(found.folder, read_config(found.folder), further.remote_code)
-    return LockedSource(repo, revision, found.commit, wanted_files(found.files, further), further)
+    config = read_config(found.folder)
+    check_config(found.folder, config, further.remote_code)
+    files = wanted_files(found.files, further)
+    return LockedSource(repo, revision, found.commit, files, further, loader_of(config))
 
 
 def _text(

@@ -31,7 +31,7 @@ class Node:
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """Everything that the key is made of; it stands in the artifact's manifest."""
-        tools = {name: tool_version(name) for name in self.step.tools}
+        tools = {name: tool_version(name) for name in self.step.needed_tools()}
         if self.step.backend:
             tools["backend"] = backend()
         return {

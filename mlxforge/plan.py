@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Protocol
 
 from mlxforge.errors import ForgeError, Position
-from mlxforge.local import Local, shortened
+from mlxforge.evaluate.drawings import DRAWINGS
+from mlxforge.local import Local
 from mlxforge.lock import Lock, LockedText, text_label, texts_by_section
-from mlxforge.models.source.files import further_files
+from mlxforge.models.source.loader import Loader
 from mlxforge.nodes import Node, tool_version
-from mlxforge.recipe.further import Further, check_there
 from mlxforge.recipe.model import Recipe
 from mlxforge.recipe.model import Text as WantedText
+from mlxforge.sources import Locals, NotLocked, Origin, not_locked, origin_of
+from mlxforge.steps.answers import Answers
 from mlxforge.steps.base import Step
 from mlxforge.steps.baseline import Baseline
 from mlxforge.steps.download import Download
@@ -30,25 +30,11 @@ __all__ = ["Locals", "Node", "NotLocked", "Plan", "Planner", "tool_version", "to
 TOOLS = {*Inspect.tools, *Quantize.tools, *Baseline.tools, *Evaluate.tools}
 
 
-def tools_of(recipe: Recipe) -> list[str]:
+def tools_of(recipe: Recipe, loader: Loader = "mlx_lm") -> list[str]:
     """Distributions whose versions can change what is built."""
     from_hub = any(text.dataset for text in texts_by_section(recipe).values())
-    return sorted({*TOOLS, *Text.tools} if from_hub else TOOLS)
-
-
-Wants = dict[str, tuple[str, ...]]
-"""Parameters of a mlxforge.steps.source.SourceStep."""
-
-
-class NotLocked(ForgeError):
-    """The recipe names something on the Hub, and no lock says which commit that is."""
-
-
-class Locals(Protocol):
-    """Gives the digests of local folders and files."""
-
-    def folder(self, path: Path, at: Position | None, further: Further) -> Local: ...
-    def file(self, path: Path, at: Position | None) -> Local: ...
+    vision = Inspect(loader=loader).needed_tools()
+    return sorted({*TOOLS, *vision, *Text.tools} if from_hub else {*TOOLS, *vision})
 
 
 @dataclass(frozen=True)
@@ -76,7 +62,7 @@ class Plan:
     @cached_property
     def source(self) -> Node | Local:
         """What the model is made of."""
-        return dict(self.inspect.inputs)["source"]
+        return dict(self.quantize.inputs)["source"]
 
     def nodes(self) -> tuple[Node, ...]:
         """Every step, each after those that it needs."""
@@ -124,12 +110,10 @@ class Planner:
         """
         _check_supported(recipe)
         locked = _locked_texts(recipe, lock)
-        source = _source(recipe, lock, local)
-        if isinstance(source, Node):
-            source = self._nodes.setdefault(source.key, source)
-        wants = _wants(recipe, source)
-        inspect = self._node(Inspect(**wants), ("source", source))
-        quantize = self._quantize(recipe, source, inspect, wants)
+        origin = origin_of(recipe, lock, local)
+        source, wants = self._kept(origin.files), origin.wants
+        inspect = self._node(Inspect(**wants), ("source", self._kept(origin.heads)))
+        quantize = self._quantize(recipe, source, inspect, origin)
         texts = {
             section: self._text(text, locked.get(section), local)
             for section, text in texts_by_section(recipe).items()
@@ -142,11 +126,17 @@ class Planner:
                 scored = Baseline(wanted.samples, wanted.sequence_length, **wants)
                 baseline = self._node(scored, ("source", source), ("text", text))
                 inputs += (("source", source), ("baseline", baseline))
+            if images := _images(recipe, wants["loader"]):
+                shown = Answers(images, wanted.max_tokens, **wants)
+                inputs += (("answers", self._node(shown, ("source", source))),)
             metrics = wanted.metrics if baseline else ()
             step = Evaluate(tuple(metrics), wanted.prompts, wanted.max_tokens, **wants)
             evaluate = self._node(step, *inputs)
         overlap = self._overlap(recipe, texts)
         return Plan(recipe, inspect, quantize, baseline, evaluate, texts, overlap)
+
+    def _kept(self, made: Node | Local) -> Node | Local:
+        return self._nodes.setdefault(made.key, made) if isinstance(made, Node) else made
 
     def _node(self, step: Step, *inputs: tuple[str, Node | Local]) -> Node:
         made_of = (step, *((name, _identity(value)) for name, value in inputs))
@@ -154,12 +144,15 @@ class Planner:
             self._nodes[made_of] = Node(step, inputs)
         return self._nodes[made_of]
 
-    def _quantize(self, recipe: Recipe, source: Node | Local, inspect: Node, wants: Wants) -> Node:
+    def _quantize(
+        self, recipe: Recipe, source: Node | Local, inspect: Node, origin: Origin
+    ) -> Node:
         # by the recipe's section: the step's own rules are dicts, and cannot be looked up by
-        made_of = (recipe.quantize, _identity(source), *wants.values())
+        made_of = (recipe.quantize, _identity(source), *origin.wants.values())
         if made_of not in self._nodes:
-            step = Quantize.of(recipe.quantize, **wants)
-            self._nodes[made_of] = Node(step, (("source", source), ("layers", inspect)))
+            step = Quantize.of(recipe.quantize, **origin.wants)
+            # the layers first: what is wrong with them is told before anything is downloaded
+            self._nodes[made_of] = Node(step, (("layers", inspect), ("source", source)))
         return self._nodes[made_of]
 
     def _text(self, text: WantedText, locked: LockedText | None, local: Locals) -> Node | Local:
@@ -181,47 +174,23 @@ class Planner:
         return self._node(step, *inputs)
 
 
+def _images(recipe: Recipe, loader: Loader) -> tuple[str, ...]:
+    """What is drawn and shown to a model that may see."""
+    images = recipe.evaluate.images if recipe.evaluate else ()
+    if loader == "mlx_vlm":
+        return tuple(DRAWINGS) if images is None else images
+    if images:
+        raise ForgeError(
+            "evaluate.images: mlx_lm makes this model, which sees no images",
+            "leave evaluate.images out",
+            at=recipe.positions.get(("evaluate", "images")),
+        )
+    return ()
+
+
 def _identity(value: Node | Local) -> Hashable:
     """Equal for what is read from the same place with the same content."""
     return value.key if isinstance(value, Node) else (value.path, value.key)
-
-
-def _wants(recipe: Recipe, source: Node | Local) -> Wants:
-    """What the recipe wants of its source besides, by name."""
-    if isinstance(source, Local):
-        names: Iterable[str] = source.names
-    else:
-        assert isinstance(source.step, Download)
-        names = source.step.files
-    further = recipe.source.further
-    code = tuple(sorted(further.remote_code))
-    return {"files": further_files(names, further), "remote_code": code}
-
-
-def _source(recipe: Recipe, lock: Lock | None, local: Locals) -> Node | Local:
-    source = recipe.source
-    if source.path is not None:
-        found = local.folder(source.path, source.at, source.further)
-        check_there(source.further, found.names, recipe.positions, shortened(source.path))
-        return found
-    if lock is None or lock.source is None:
-        raise _not_locked(recipe, f"{source.repo} at {source.revision}", source.at)
-    locked = lock.source
-    if (locked.repo, locked.revision) != (source.repo, source.revision):
-        raise ForgeError(
-            f"{recipe.name}.lock is for {locked.repo} at {locked.revision}, "
-            f"the recipe wants {source.repo} at {source.revision}",
-            f"`doit lock --upgrade {recipe.name}` moves the lock",
-            at=source.at,
-        )
-    if locked.further != source.further:
-        raise ForgeError(
-            f"{recipe.name}.lock is for {locked.further or 'no further files'}, "
-            f"the recipe wants {source.further or 'no further files'}",
-            f"`doit lock --upgrade {recipe.name}` moves the lock",
-            at=source.at,
-        )
-    return Node(Download(locked.repo, locked.commit, locked.files), ())
 
 
 def _locked_texts(recipe: Recipe, lock: Lock | None) -> dict[str, LockedText]:
@@ -231,17 +200,9 @@ def _locked_texts(recipe: Recipe, lock: Lock | None) -> dict[str, LockedText]:
         if text.dataset is not None:
             locked = lock.texts.get(text_label(recipe, section)) if lock else None
             if not isinstance(locked, LockedText):
-                raise _not_locked(recipe, f"the data set {text.dataset}", text.at)
+                raise not_locked(recipe, f"the data set {text.dataset}", text.at)
             found[section] = locked
     return found
-
-
-def _not_locked(recipe: Recipe, what: str, at: Position | None) -> NotLocked:
-    return NotLocked(
-        f"{recipe.name} is not locked: which commit is {what}?",
-        f"`doit lock {recipe.name}` asks the Hub once and writes {recipe.name}.lock",
-        at=at,
-    )
 
 
 def _check_supported(recipe: Recipe) -> None:

@@ -18,6 +18,7 @@ from mlxforge.plan import Node, Plan, Planner
 from mlxforge.recipe.further import Further
 from mlxforge.recipe.load import Book, load_book, load_named
 from mlxforge.recipe.model import Recipe
+from mlxforge.store.garbage import Garbage, remove
 from mlxforge.store.hashes import FileHashes
 from mlxforge.store.store import Artifact, Store, disk_error
 
@@ -110,6 +111,11 @@ class Project:
         if found is not None:
             self._found[node.key] = found
         return found
+
+    def discard(self, node: Node) -> None:
+        """Take the step's artifact out of the store: what it was made from was wrong."""
+        if artifact := self._found.pop(node.key, None) or self.store.find(node.kind, node.key):
+            remove(self.store, Garbage(node.kind, node.key, artifact.folder, 0))
 
     def done(self, node: Node) -> bool:
         """Whether the step's artifact is in the store (and, of a download, the files are too)."""

@@ -54,6 +54,7 @@ source:
   repo: "acme/demo"
   revision: "main"
   commit: "{COMMIT}"
+  loader: "mlx_lm"
   files:
     "config.json": {{size: 912, git_sha1: "{"03f2" * 10}"}}
     "model.safetensors": {{size: 4096, sha256: "{"7e" * 32}"}}

@@ -31,7 +31,7 @@ from mlxforge.models.source.files import is_source_file
 from mlxforge.progress import Progress
 from mlxforge.recipe.further import NOTHING, Further
 
-__all__ = ["fetch_file", "fetch_snapshot", "resolve", "wanted_files"]
+__all__ = ["fetch_each", "fetch_file", "fetch_snapshot", "resolve", "wanted_files"]
 
 AT_ONCE = 8  # files, as huggingface_hub does
 
@@ -127,13 +127,13 @@ def fetch_snapshot(
         hf_hub_download(repo, name, repo_type=kind, revision=commit)
 
     try:
-        _each(small, name_it, repo, commit)
+        fetch_each(small, name_it, repo, commit)
         check_files(folder, small)
         arrived.add(lacking)
-        fetched = _each(
+        fetched = fetch_each(
             blobs, lambda name: fetch_blob(blobs[name], arrived.add, stop), repo, commit, stop
         )
-        _each(blobs, name_it, repo, commit)
+        fetch_each(blobs, name_it, repo, commit)
         sure = {n for n, hashed in fetched.items() if hashed and blobs[n].is_at(folder / n)}
         check_files(folder, {name: files[name] for name in blobs.keys() - sure})
     except Exception as error:
@@ -141,7 +141,7 @@ def fetch_snapshot(
     return folder
 
 
-def _each(
+def fetch_each(
     names: Iterable[str],
     fetch: Callable[[str], Result],
     repo: str,

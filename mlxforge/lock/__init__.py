@@ -8,6 +8,7 @@
       repo: "acme/demo"
       revision: "main"
       commit: "5d0c6a…"
+      loader: "mlx_lm"
       files:
         "config.json": {size: 912, git_sha1: "03f2…"}
         "model.safetensors": {size: 4096, sha256: "77e1…"}
@@ -32,9 +33,10 @@ Where the recipe wants further files of its source, a line ``further: {files: ["
 ``repo`` says which it was locked for.
 
 Sorted, one line per fact, so that a difference reads well and merges. ``recipe`` is the digest of
-the resolved recipe, ``tools`` are the versions that can change bytes, ``texts`` are those that the
-recipe names, by what it says of them, ``models`` is what the first build made, by MLX's backend,
-each with the digest of what the recipe says of the model alone.
+the resolved recipe, ``tools`` are the versions that can change bytes, ``loader`` is the library
+that makes a model of the source's config, mlx_lm or mlx_vlm, ``texts`` are those that the recipe
+names, by what it says of them, ``models`` is what the first build made, by MLX's backend, each with
+the digest of what the recipe says of the model alone.
 
 A recipe whose source is a local folder has no ``source`` here: its files are hashed at every build
 instead. So are texts that are local files; what the lock knows of them is compared by `doit lock

@@ -40,7 +40,7 @@ def drift(lock: Lock, now: Lock) -> list[Moved]:
 
 
 def _source(before: LockedSource | None, now: LockedSource | None) -> Iterator[Moved]:
-    for part in ("repo", "revision", "commit"):
+    for part in ("repo", "revision", "commit", "loader"):
         yield from _one(f"source.{part}", getattr(before, part, None), getattr(now, part, None))
     wanted = [str(source.further) or None if source else None for source in (before, now)]
     yield from _one("source.further", *wanted)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from mlxforge.models.source.loader import Loader
 from mlxforge.recipe.further import NOTHING, Further
 
 __all__ = ["Lock", "LockedFile", "LockedModel", "LockedSource", "LockedText", "lock_file"]
@@ -18,7 +19,8 @@ class LockedSource:
     """A commit of a Hub repository.
 
     ``files``: name -> ``{size: bytes, sha256 or git_sha1: hex}``. ``further``: what the recipe
-    wanted besides what every build reads.
+    wanted besides what every build reads. ``loader``: what makes a model of its config; mlx_lm in
+    locks of older versions, which knew no other.
     """
 
     repo: str
@@ -26,6 +28,7 @@ class LockedSource:
     commit: str
     files: Mapping[str, Mapping[str, Any]]
     further: Further = NOTHING
+    loader: Loader = "mlx_lm"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 from mlxforge.errors import ForgeError, Position
 from mlxforge.hub.names import is_file_name, is_file_path
 from mlxforge.lock.model import Lock, LockedFile, LockedModel, LockedSource, LockedText
+from mlxforge.models.source.loader import LOADERS
 from mlxforge.recipe.further import Further
 from mlxforge.recipe.words import quoted, shown
 
@@ -64,9 +65,11 @@ def parse_lock(data: bytes, file: str) -> Lock:
 
 
 def _source(raw: Any) -> LockedSource:
-    _keys("source", raw, {"repo", "revision", "commit", "files"}, {"further"})
+    _keys("source", raw, {"repo", "revision", "commit", "files"}, {"further", "loader"})
     _check_words(raw, "repo", "revision")
     _check_commit(raw, is_file_name)
+    if raw.get("loader", LOADERS[0]) not in LOADERS:
+        raise ValueError(f"loader is {shown(raw['loader'])}, not one of {', '.join(LOADERS)}")
     further = _further(raw.get("further", {}))
     if lacking := [name for name in further.remote_code if name not in raw["files"]]:
         raise ValueError(f"{quoted(lacking[0])} is not among the source's files")

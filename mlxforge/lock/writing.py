@@ -69,7 +69,7 @@ def _source(source: LockedSource) -> Iterator[str]:
         named = {key: names for key, names in vars(source.further).items() if names}
         lists = (f"{key}: [{', '.join(map(_quoted, names))}]" for key, names in named.items())
         yield f"  further: {{{', '.join(lists)}}}"
-    yield from _commit("  ", source)
+    yield from _commit("  ", source, source.loader)
 
 
 def _text(label: str, text: LockedText | LockedFile) -> Iterator[str]:
@@ -82,9 +82,13 @@ def _text(label: str, text: LockedText | LockedFile) -> Iterator[str]:
     yield from _commit("    ", text)
 
 
-def _commit(indent: str, locked: LockedSource | LockedText) -> Iterator[str]:
+def _commit(
+    indent: str, locked: LockedSource | LockedText, loader: str | None = None
+) -> Iterator[str]:
     yield f"{indent}revision: {_quoted(locked.revision)}"
     yield f"{indent}commit: {_quoted(locked.commit)}"
+    if loader is not None:
+        yield f"{indent}loader: {_quoted(loader)}"
     yield f"{indent}files:" if locked.files else f"{indent}files: {{}}"
     for file, fact in sorted(locked.files.items()):
         yield f"{indent}  {_quoted(file)}: {_fact(fact)}"

@@ -66,6 +66,7 @@ def _evaluate(draft: Draft) -> Evaluate | None:
         "text": _text(draft, "evaluate"),
         "metrics": tuple(values["metrics"]),
         "prompts": tuple(values["prompts"]),
+        "images": None if values["images"] is None else tuple(values["images"]),
         "require": requirements(draft),
     }
     return Evaluate(**{**values, **changed})

@@ -40,15 +40,21 @@ def in_use(whole: Mapping[str, Any]) -> dict[str, Any]:
     for section in ("calibrate", "evaluate"):
         if whole[section] and whole[section]["text"]:
             document[section] = whole[section] | {"text": _one_origin(whole[section]["text"])}
+    if whole["evaluate"] and whole["evaluate"]["images"] is None:
+        document["evaluate"] = {k: v for k, v in document["evaluate"].items() if k != "images"}
     quantize = whole["quantize"]
     if quantize["method"] == "none":
-        document["quantize"] = {key: quantize[key] for key in ("method", "dtype")}
+        used = {key: quantize[key] for key in ("method", "dtype")}
     else:
         rules = [
             rule if rule["quantize"] else {key: rule[key] for key in ("layers", "quantize")}
             for rule in quantize["overrides"]
         ]
-        document["quantize"] = quantize | {"overrides": rules}
+        used = quantize | {"overrides": rules}
+        del used["allow_nonfinite"]
+    if quantize["allow_nonfinite"]:
+        used["allow_nonfinite"] = True
+    document["quantize"] = used
     return document
 
 

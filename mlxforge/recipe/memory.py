@@ -203,6 +203,7 @@ def _evaluate(raw: Mapping[str, Any] | None) -> Evaluate | None:
         "text": _text(raw["text"]),
         "metrics": tuple(raw["metrics"]),
         "prompts": tuple(raw["prompts"]),
+        "images": None if raw["images"] is None else tuple(raw["images"]),
         "require": tuple(Requirement(**_placed(gate)) for gate in raw["require"]),
     }
     return Evaluate(**{**raw, **changed})

@@ -60,6 +60,7 @@ class Quantize:
     dtype: str | None  # None: the source's own
     refine: str
     overrides: tuple[Override, ...] = ()
+    allow_nonfinite: bool = False  # weights that are NaN or infinite
     at: Position | None = field(default=None, compare=False)
 
 
@@ -101,12 +102,15 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Evaluate:
+    """``images``: names of mlxforge.evaluate.drawings; None stands for all, where a model sees."""
+
     text: Text | None
     samples: int
     sequence_length: int
     metrics: tuple[str, ...]
     prompts: tuple[str, ...]
     max_tokens: int
+    images: tuple[str, ...] | None = None
     require: tuple[Requirement, ...] = ()
 
 

@@ -56,7 +56,7 @@ def card_facts(
         digest=manifest.digest,
         backend=tools.pop("backend"),
         tools=tools,
-        figures=figures if scored or figures.get("samples") else None,
+        figures=figures if any(map(figures.get, ("figures", "samples", "images"))) else None,
         text=text_name(text) if scored and text else None,
         text_dataset=(text.dataset, text.config, text.split) if text and text.dataset else None,
         # without the places of rules: they are lines of the recipe as it was written
@@ -64,6 +64,7 @@ def card_facts(
         recipe_file=f"{recipe.name}.yaml",
         lock_file=lock if lock in beside else None,
         remote_code=recipe.source.further.remote_code,
+        vision=getattr(plan.inspect.step, "loader", None) == "mlx_vlm",
     )
 
 

@@ -10,9 +10,10 @@ from typing import Any
 from mlxforge.models.blas import ADVICE, REFERENCE
 from mlxforge.plan import Plan
 from mlxforge.project import Project
-from mlxforge.recipe.words import printable
+from mlxforge.report.images import image_rows
 from mlxforge.report.overlap import MOST, overlap_line
 from mlxforge.report.texts import text_name
+from mlxforge.report.words import one_line
 from mlxforge.units import readable_bytes
 
 __all__ = ["summary"]
@@ -31,12 +32,15 @@ def summary(
     if locked:
         rows.append(("locked", locked))
     for sample in figures.get("samples", []):
-        rows.append(("prompt", _one_line(sample["prompt"])))
-        rows.append(("answer", _one_line(sample["text"]) or "(nothing)"))
+        rows.append(("prompt", one_line(sample["prompt"])))
+        rows.append(("answer", one_line(sample["text"]) or "(nothing)"))
+    rows += image_rows(figures)
     prompts = plan.recipe.evaluate.prompts if plan.recipe.evaluate else ()
     prompt = _quoted(prompts[0] if prompts else "hello")
     trust = " --trust-remote-code" if plan.recipe.source.further.remote_code else ""
-    command = f"mlx_lm.generate --model {_quoted(path)}{trust} --prompt {prompt}"
+    sees = bool(figures.get("images"))
+    tool, image = ("mlx_vlm", " --image IMAGE.png") if sees else ("mlx_lm", "")
+    command = f"{tool}.generate --model {_quoted(path)}{trust}{image} --prompt {prompt}"
     rows.append(("try it", command))
     return f"\n{name}\n" + "\n".join(f"  {label:<11} {text}" for label, text in rows)
 
@@ -86,8 +90,3 @@ def _quoted(text: str) -> str:
     """As one word for a shell; in the quotes that people use, where those do."""
     plain = "'" in text and not set(text) & set('"$`\\!')
     return f'"{text}"' if plain else shlex.quote(text)
-
-
-def _one_line(text: str) -> str:
-    line = printable(" ".join(text.split()))  # a model may say anything, escape codes too
-    return line if len(line) <= 160 else line[:157] + "..."

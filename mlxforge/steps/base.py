@@ -31,6 +31,10 @@ class Step:
     def parameters(self) -> dict[str, Any]:
         return asdict(self)  # type: ignore[call-overload,no-any-return]
 
+    def needed_tools(self) -> tuple[str, ...]:
+        """``tools``, and those that this very step needs besides."""
+        return self.tools
+
     def result(self, data: Path) -> Path:
         """What the steps that need this one read; ``data`` is the folder that it wrote."""
         return data

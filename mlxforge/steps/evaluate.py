@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlxforge.progress import Progress
+from mlxforge.steps.answers import compare
 from mlxforge.steps.source import SourceStep
 
 __all__ = ["Evaluate"]
@@ -20,7 +21,7 @@ class Evaluate(SourceStep):
 
     The figures are over the baseline's windows. Of the source only the head is read, and only
     where a metric compares with it. ``prompts`` are continued greedily by at most ``max_tokens``
-    tokens each.
+    tokens each. With the source's ``answers``, the model is shown the same images.
     """
 
     metrics: tuple[str, ...]
@@ -50,6 +51,10 @@ class Evaluate(SourceStep):
                 text = generate(model, tokenizer, prompt, self.max_tokens)
                 result["samples"].append({"prompt": prompt, "text": text})
                 progress(number, len(self.prompts), "samples")
+        if "answers" in inputs:
+            keep_weights(model)
+            answers = (inputs["answers"], self.max_tokens, progress)
+            result["images"] = compare(model, inputs["model"], *answers)
         (out / "result.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
 
     def _figures(

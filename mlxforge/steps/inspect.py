@@ -1,4 +1,4 @@
-"""inspect: what the source is made of, from its config and headers."""
+"""inspect: what the source is made of, from its config and headers, and no weight."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["Inspect"]
 
 @dataclass(frozen=True)
 class Inspect(SourceStep):
-    """``source`` -> ``layers.json``, ``parameters.json``, ``config.json`` (see
-    mlxforge.models.layers.inspection)."""
+    """``source``, a model's folder or one of heads -> ``layers.json``, ``parameters.tsv``,
+    ``config.json`` (see mlxforge.models.layers.inspection)."""
 
     kind = "inspect"
-    version = 2
+    version = 3
     tools = ("mlx", "mlx-lm")
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from mlxforge.progress import Progress
 from mlxforge.steps.base import Step
 from mlxforge.steps.remote_code import remove_views
 
-__all__ = ["HUGE_PAGES", "run_in_process", "step_environment", "stop_all"]
+__all__ = ["HUGE_PAGES", "Outcome", "run_in_process", "step_environment", "stop_all"]
 
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
 """Memory in large pages where the system has them: a fifth less CPU for reading and packing. Only
@@ -28,6 +29,15 @@ TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 _running: set[subprocess.Popen[str]] = set()
 _guard = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``digests``: the sha256 of files that the step hashed while it wrote them, by name.
+    ``peak_bytes``: the most memory that its process had."""
+
+    digests: Mapping[str, str]
+    peak_bytes: int
 
 
 def step_environment(step: Step) -> dict[str, str]:
@@ -46,10 +56,8 @@ def step_environment(step: Step) -> dict[str, str]:
 
 def run_in_process(
     step: Step, inputs: Mapping[str, Path], out: Path, log: Path, progress: Progress
-) -> dict[str, str]:
+) -> Outcome:
     """Run ``step`` to its end; raises ForgeError where it fails or dies.
-
-    Returns the sha256 of the files that the step hashed while it wrote them, by name.
 
     The process leads a session of its own, so that Ctrl-C reaches only us, and is killed when
     this call ends for whatever reason. What it prints goes to ``log``.
@@ -86,7 +94,7 @@ def run_in_process(
             _running.discard(process)
         remove_views(step, out)
     if verdict.get("finished"):
-        return dict(verdict["digests"])
+        return Outcome(dict(verdict["digests"]), int(verdict["peak_bytes"]))
     more = f"the whole story is in {log}" if verdict.get("crash") else verdict.get("hint")
     raise ForgeError(verdict["error"], more)
 

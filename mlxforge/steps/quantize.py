@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlxforge.errors import Position
+from mlxforge.models.source.loader import Loader
 from mlxforge.progress import Progress
 from mlxforge.recipe.model import Override
 from mlxforge.recipe.model import Quantize as Wanted
@@ -28,6 +29,7 @@ class Quantize(SourceStep):
     dtype: str | None
     refine: str
     overrides: tuple[dict[str, Any], ...] = ()
+    allow_nonfinite: bool = False
 
     kind = "quantize"
     version = 2
@@ -37,7 +39,11 @@ class Quantize(SourceStep):
 
     @classmethod
     def of(
-        cls, wanted: Wanted, files: tuple[str, ...] = (), remote_code: tuple[str, ...] = ()
+        cls,
+        wanted: Wanted,
+        files: tuple[str, ...] = (),
+        remote_code: tuple[str, ...] = (),
+        loader: Loader = "mlx_lm",
     ) -> Quantize:
         rules = tuple(
             {
@@ -51,8 +57,16 @@ class Quantize(SourceStep):
         )
         return cls(
             wanted.method, wanted.bits, wanted.group_size, wanted.mode, wanted.scales,
-            wanted.dtype, wanted.refine, rules, files=files, remote_code=remote_code,
+            wanted.dtype, wanted.refine, rules, wanted.allow_nonfinite,
+            files=files, remote_code=remote_code, loader=loader,
         )  # fmt: skip
+
+    def parameters(self) -> dict[str, Any]:
+        """Numbers are demanded in silence: the key is the one of times when nothing was."""
+        parameters = super().parameters()
+        if not self.allow_nonfinite:
+            del parameters["allow_nonfinite"]
+        return parameters
 
     def wanted(self) -> Wanted:
         """The recipe's section again; positions are numbers of rules."""
@@ -69,7 +83,7 @@ class Quantize(SourceStep):
         )
         return Wanted(
             self.method, self.bits, self.group_size, self.mode, self.scales, self.dtype,
-            self.refine, rules,
+            self.refine, rules, self.allow_nonfinite,
         )  # fmt: skip
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> dict[str, str]:

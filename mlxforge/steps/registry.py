@@ -11,11 +11,13 @@ __all__ = ["STEPS", "make_step"]
 
 STEPS = {
     "download": "mlxforge.steps.download:Download",
+    "headers": "mlxforge.steps.headers:Headers",
     "inspect": "mlxforge.steps.inspect:Inspect",
     "text": "mlxforge.steps.text:Text",
     "overlap": "mlxforge.steps.overlap:Overlap",
     "quantize": "mlxforge.steps.quantize:Quantize",
     "baseline": "mlxforge.steps.baseline:Baseline",
+    "answers": "mlxforge.steps.answers:Answers",
     "evaluate": "mlxforge.steps.evaluate:Evaluate",
     "upload": "mlxforge.steps.upload:Upload",
 }

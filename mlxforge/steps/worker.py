@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import sys
 import threading
 import time
@@ -32,7 +33,7 @@ def _end_with_parent(pipe: TextIO) -> None:
 class _Reports:
     def __init__(self, out: TextIO) -> None:
         self._out = out
-        self._last = 0.0
+        self._unit, self._last = "", 0.0
 
     def send(self, message: dict[str, Any]) -> None:
         self._out.write(json.dumps(message) + "\n")
@@ -40,8 +41,8 @@ class _Reports:
 
     def progress(self, done: int, total: int, unit: str) -> None:
         now = time.monotonic()
-        if done >= total or now - self._last >= REPORT_EVERY:
-            self._last = now
+        if unit != self._unit or done >= total or now - self._last >= REPORT_EVERY:
+            self._unit, self._last = unit, now
             self.send({"done": done, "total": total, "unit": unit})
 
 
@@ -83,8 +84,14 @@ def main() -> int:
         _log_trace()
         reports.send({"error": f"{type(error).__name__}: {error}", "hint": None, "crash": True})
         return 1
-    reports.send({"finished": True, "digests": digests})
+    reports.send({"finished": True, "digests": digests, "peak_bytes": _peak_bytes()})
     return 0
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process has had so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak << 10
 
 
 def run_job(job: dict[str, Any], progress: Progress) -> dict[str, str]:

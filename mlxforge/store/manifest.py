@@ -6,21 +6,25 @@
      "recipe": {"inputs": {"source": "77e1…"}, "parameters": {"bits": 4, …},
                 "tools": {"mlx": "0.32.4", …}, "version": 1},
      "files": {"config.json": {"size": 912, "sha256": "03f2…"}, …},
-     "host": {"system": "Linux x86_64", "python": "3.11.7"}, "seconds": 1.9}
+     "host": {"system": "Linux x86_64", "python": "3.11.7"}, "seconds": 1.9,
+     "work": {"bytes": {"done": 287512, "seconds": 0.31}}, "peak_bytes": 74211328}
 
-``key`` is the digest of kind and recipe, ``digest`` that of the files; host and time are told
-for people and are part of neither.
+``key`` is the digest of kind and recipe, ``digest`` that of the files; host, time, ``work`` (how
+fast went what the step counts) and the most memory that its process had are told for people and
+forecasts, and are part of neither.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mlxforge.errors import ForgeError
+from mlxforge.progress import Work
 
 __all__ = ["FileFact", "Manifest"]
 
@@ -40,9 +44,11 @@ class Manifest:
     files: Mapping[str, FileFact]
     host: Mapping[str, str]
     seconds: float
+    work: Mapping[str, Work] = field(default_factory=lambda: MappingProxyType({}))
+    peak_bytes: int | None = None
 
     def dumps(self) -> str:
-        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+        return json.dumps(_plain(self), indent=1, sort_keys=True) + "\n"
 
     @classmethod
     def load(cls, path: Path) -> Manifest:
@@ -50,8 +56,13 @@ class Manifest:
         try:
             raw = json.loads(path.read_bytes())
             files = {name: FileFact(**fact) for name, fact in raw.pop("files").items()}
-            return cls(files=files, **raw)
+            work = {unit: Work(**entry) for unit, entry in raw.pop("work", {}).items()}
+            return cls(files=files, work=work, **raw)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ForgeError(
                 f"{path} is damaged: {error}", f"delete {path.parent} and build again"
             ) from error
+
+
+def _plain(manifest: Manifest) -> dict[str, Any]:
+    return asdict(replace(manifest, work=dict(manifest.work)))

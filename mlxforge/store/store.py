@@ -28,6 +28,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mlxforge.errors import ForgeError
+from mlxforge.progress import Work
 from mlxforge.store.hashes import sha256_of
 from mlxforge.store.keys import digest, files_digest
 from mlxforge.store.manifest import FileFact, Manifest
@@ -166,11 +167,13 @@ class Store:
         data: Path,
         seconds: float,
         digests: Mapping[str, str] = MappingProxyType({}),
+        work: Mapping[str, Work] = MappingProxyType({}),
+        peak_bytes: int | None = None,
     ) -> Artifact:
         """Turn the staged folder ``data`` into the artifact of ``key``, all or nothing.
 
         ``digests`` are those of files that were hashed while they were written; the others are
-        read for it.
+        read for it. ``work`` and ``peak_bytes`` are told in the manifest.
         """
         try:
             files = {}
@@ -190,6 +193,8 @@ class Store:
                     "python": platform.python_version(),
                 },
                 seconds=round(seconds, 3),
+                work=work,
+                peak_bytes=peak_bytes,
             )
             written = data.parent / "manifest.json"
             written.write_text(manifest.dumps())

@@ -75,7 +75,7 @@ def _step_task(
     title = f"{node.kind} {plan.recipe.name}{name.removeprefix(node.kind)}"
 
     def run() -> Any:
-        from mlxforge.checks import check_layers
+        from mlxforge.checks import check_heads, check_layers
         from mlxforge.execute import execute  # for those with work to do
 
         if halt.stops(plan):
@@ -84,6 +84,7 @@ def _step_task(
         try:
             if node.kind == "quantize":
                 check_layers(project, plan)
+                check_heads(project, plan)
             for _, value in node.inputs:
                 project.path_of(value)
             display.started(title)

@@ -32,9 +32,9 @@ def needed(project: Project, plan: Plan) -> list[Node]:
 def work_order(project: Project, plans: Sequence[Plan]) -> Iterator[Node | Plan]:
     """Every step that has to run, once, and every plan after its last step.
 
-    All sources are inspected and all texts compared first, so that what cannot be built is told
-    before long work begins. Then source by source: a source's files are read by one step right
-    after the other, while the system still has them in memory.
+    All sources are inspected before anything is downloaded, and all texts compared, so that what
+    cannot be built is told before long work begins. Then source by source: a source's files are
+    read by one step right after the other, while the system still has them in memory.
     """
     steps = {id(plan): needed(project, plan) for plan in plans}
     seen: set[str] = set()
@@ -48,10 +48,9 @@ def work_order(project: Project, plans: Sequence[Plan]) -> Iterator[Node | Plan]
     sources: dict[Hashable, list[Plan]] = {}
     for plan in plans:
         sources.setdefault(plan.source.key, []).append(plan)
-    for plan in plans:
-        yield from fresh(plan, "download", "inspect")
-    for plan in plans:
-        yield from fresh(plan, "text", "overlap")
+    for kinds in (("headers", "inspect"), ("download",), ("text", "overlap")):
+        for plan in plans:
+            yield from fresh(plan, *kinds)
     for together in sources.values():
         for plan in together:
             yield from fresh(plan, "quantize")

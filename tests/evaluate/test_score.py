@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
@@ -23,14 +24,14 @@ from mlxforge.models.scoring.leaves.supply import Supply
 from mlxforge.models.scoring.loading import load_for_scoring
 from mlxforge.models.source.load import load_tokenizer
 from mlxforge.models.streaming.tensors import open_tensors
+from tests.checkpoints import stored
 from tests.models.heads import NEVER_SAID, Wrapped, make_gemma2, make_gemma3, make_seed_oss, masking
 from tests.models.whole import to_float32
-from tests.tiny import make_phimoe, make_qwen3_moe
 
 WINDOWS = np.random.default_rng(0).integers(0, 500, size=(3, 40)).astype(np.int32)
 MODELS = {
-    "qwen3_moe": make_qwen3_moe,
-    "phimoe": make_phimoe,
+    "qwen3_moe": partial(stored, "qwen3_moe"),
+    "phimoe": partial(stored, "phimoe"),
     "gemma2": make_gemma2,
     "gemma3": make_gemma3,
     "seed_oss": make_seed_oss,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -43,36 +44,41 @@ def lose_shard(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
-def drop_tensor(folder: Path) -> None:
+def count_shards(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00003.safetensors")
+
+
+def edit_weights(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     import mlx.core as mx
 
     weights = dict(mx.load(str(folder / "model.safetensors")))
-    weights["model.layers.0.surprise.weight"] = weights.pop("model.norm.weight")
+    change(weights)
     mx.save_safetensors(str(folder / "model.safetensors"), weights)
+
+
+def put_nan(weights: dict[str, Any]) -> None:
+    weights["model.layers.1.self_attn.o_proj.weight"][5, 7:9] = float("nan")
 
 
 def store_as_bytes(folder: Path) -> None:
     """float8 weights without scales, which no loader of llama decodes."""
     import mlx.core as mx
 
-    weights = dict(mx.load(str(folder / "model.safetensors")))
     name = "model.layers.0.mlp.up_proj.weight"
-    mx.save_safetensors(
-        str(folder / "model.safetensors"), weights | {name: mx.to_fp8(weights[name])}
-    )
+    edit_weights(folder, lambda weights: weights.update({name: mx.to_fp8(weights[name])}))
 
 
 def reorder_groups(folder: Path) -> None:
     """A GPTQ checkpoint whose columns belong to groups in an order of their own."""
     import mlx.core as mx
 
-    weights = dict(mx.load(str(folder / "model.safetensors")))
-    weights["model.layers.0.mlp.up_proj.g_idx"] = mx.zeros(128, dtype=mx.int32)
-    mx.save_safetensors(str(folder / "model.safetensors"), weights)
+    name = "model.layers.0.mlp.up_proj.g_idx"
+    edit_weights(folder, lambda weights: weights.update({name: mx.zeros(128, dtype=mx.int32)}))
     how = {"quant_method": "gptq", "bits": 4, "group_size": 64}
     edit_config(folder, quantization_config=how)
 
 
+TRANSFORMERS = f"transformers {version('transformers')}"
 CASES: list[tuple[Callable[[Path], Any], str]] = [
     (shutil.rmtree, "the source folder {folder} does not exist"),
     (empty, "the source folder {folder} is empty"),
@@ -85,11 +91,35 @@ CASES: list[tuple[Callable[[Path], Any], str]] = [
     (cut, "is not a whole safetensors file: it is cut off"),
     (lie, "its header claims 1099511627776 bytes"),
     (lose_shard, "{folder} lacks the shard model-00002-of-00002.safetensors"),
-    (drop_tensor, "config.json and weights do not make a llama model"),
+    (
+        count_shards,
+        "{folder} lacks 2 of its shards, such as model-00002-of-00003.safetensors\n"
+        "  get the files, all shards are needed",
+    ),
+    (
+        lambda folder: edit_weights(folder, lambda weights: weights.pop("model.norm.weight")),
+        "{folder} lacks 1 tensor (model.norm.weight)\n  get all files of the source again",
+    ),
+    (
+        lambda folder: edit_weights(
+            folder, lambda weights: weights.update(odd=weights["model.norm.weight"])
+        ),
+        "{folder} has 1 tensor (odd), for which a llama model has no place\n"
+        "  save the files without what is left over, or correct config.json",
+    ),
     (lambda folder: (folder / "config.json").unlink(), "{folder} has no config.json"),
     (lambda folder: (folder / "config.json").write_text("{"), "config.json is not JSON"),
     (lambda folder: (folder / "config.json").write_text("[]"), "names no model_type"),
-    (lambda folder: edit_config(folder, model_type="lama"), "mlx_lm knows no model type 'lama'"),
+    (
+        lambda folder: edit_config(folder, model_type="lama"),
+        f"mlx_lm knows no model type 'lama', nor does {TRANSFORMERS}\n  did you mean 'llama'?",
+    ),
+    (
+        lambda folder: edit_config(folder, model_type="clvp", transformers_version="9.1.0"),
+        f"mlx_lm knows no model type 'clvp', {TRANSFORMERS} does\n"
+        f"  a newer mlx-lm may know it, {version('mlx-lm')} is installed; "
+        "config.json was written by transformers 9.1.0",
+    ),
     (lambda folder: edit_config(folder, model_type="../llama"), "no model type '../llama'"),
     (
         lambda folder: edit_config(folder, model_type="switch_layers"),
@@ -132,7 +162,9 @@ CASES: list[tuple[Callable[[Path], Any], str]] = [
     ),
     (
         lambda folder: edit_config(folder, hidden_size=192),
-        "config.json and weights do not make a llama model",
+        "{folder}: model.embed_tokens.weight is [512, 128] in the files, and config.json makes it "
+        "[512, 192], and so on for 19 more\n"
+        "  config.json would fit with hidden_size 128 instead of 192",
     ),
 ]  # fmt: skip
 
@@ -154,6 +186,27 @@ def test_a_source_that_cannot_be_used_is_refused_in_a_line_or_two(
     assert len(problem.strip().splitlines()) <= 2
     assert workspace.artifacts() == []
     assert not (workspace.cache / "models" / "tiny").exists()
+
+
+@pytest.mark.parametrize("method", ["rtn", "none"])
+def test_nan_in_a_weight_is_refused_before_a_model_is_finished(
+    workspace: Workspace, tiny: Callable[..., Path], tmp_path: Path, method: str
+) -> None:
+    source = shutil.copytree(tiny(), tmp_path / "source")
+    edit_weights(source, put_nan)
+    recipe = f"source: {{path: {source}}}\nquantize: {{method: {method}"
+    workspace.recipe("tiny", f"{recipe}}}\n")
+    told = workspace.refused("build", "tiny")
+    assert (
+        "2 NaN among the 16,384 numbers of tensor 'model.layers.1.self_attn.o_proj.weight'\n"
+        "  get the files again, or use another revision; "
+        "`quantize: {allow_nonfinite: true}` goes on with them"
+    ) in told
+    assert workspace.artifacts("quantize") == []
+    assert list(workspace.cache.glob("staging/*")) == []
+
+    workspace.recipe("tiny", f"{recipe}, allow_nonfinite: true}}\n")
+    workspace.build("tiny")
 
 
 def test_a_missing_source_is_reported_where_it_is_written(workspace: Workspace) -> None:

@@ -391,7 +391,7 @@ def test_splits_that_do_not_overlap_are_built_and_the_plan_and_gc_know_them(
     train = "dataset: acme/lines, config: plain, split: train"
     workspace.recipe("tiny", recipe(source, calibrate=calibrate(train)))
     told = workspace.doit("plan", "tiny").stdout
-    assert "would run download, inspect, text, overlap, quantize, baseline, evaluate" in told
+    assert "would run inspect, download, text, overlap, quantize, baseline, evaluate" in told
     assert "  overlap  " not in workspace.build("tiny", "-n", "2")
     rows = workspace.doit("plan", "tiny").stdout.splitlines()[2:11]
     assert [row.split("  ")[1] for row in rows] == [

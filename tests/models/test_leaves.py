@@ -24,7 +24,6 @@ from mlxforge.models.source.load import load_tokenizer
 from mlxforge.models.streaming.tensors import open_tensors
 from tests import checkpoints
 from tests.models.whole import to_float32
-from tests.tiny import make_phimoe, make_qwen3_moe
 
 TOKENS = mx.array(np.random.default_rng(0).integers(0, 500, size=(2, 40)).astype(np.int32))
 
@@ -58,12 +57,12 @@ def test_every_architecture_gives_what_it_gives_in_memory(
 
 
 @pytest.mark.parametrize("budget", [0, 200_000, 1 << 30])
-@pytest.mark.parametrize("make", [make_qwen3_moe, make_phimoe])
+@pytest.mark.parametrize("name", ["qwen3_moe", "phimoe"])
 @pytest.mark.parametrize("tokens", [40, 3])  # mlx_lm sorts many tokens by expert, and few not
 def test_experts_are_those_of_the_whole_model(
-    session_folder: Path, make: Callable[[Path], Path], budget: int, tokens: int
+    session_folder: Path, name: str, budget: int, tokens: int
 ) -> None:
-    folder = make(session_folder)
+    folder = checkpoints.stored(name, session_folder)
     model, expected = held(folder, budget), plain(folder)(TOKENS[:, :tokens])
     for _ in range(2):  # the second time some parts are in memory
         assert mx.allclose(model(TOKENS[:, :tokens]), expected, atol=1e-5)
@@ -85,7 +84,8 @@ def test_only_what_has_rows_of_its_own_can_be_cut(
     tiny: Callable[..., Path], session_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leaves, "RESIDENT", 100)
-    experts = held(make_qwen3_moe(session_folder), 0).model.layers[0].mlp.switch_mlp.up_proj
+    model = held(checkpoints.stored("qwen3_moe", session_folder), 0)
+    experts = model.model.layers[0].mlp.switch_mlp.up_proj
     assert type(experts) is HeldSwitchLinear and experts._held.rows == experts._held.step == 0
     with pytest.raises(AssertionError), window(experts, 0, 1):
         pass
@@ -104,9 +104,18 @@ def test_an_embedding_has_no_rows_beyond_its_last(
     embedding = held(tiny(tied=True), 0).model.embed_tokens
     rows = len(embedding.weight)
     assert embedding(mx.array([[0, rows - 1]])).shape == (1, 2, 128)
-    for token in (rows, -1):
+    for token in (rows, -rows - 1):
         with pytest.raises(ForgeError, match=f"token {token} is not one of the {rows} rows"):
             embedding(mx.array([[0, token]]))
+
+
+def test_a_negative_token_counts_from_the_end_as_in_mlx(
+    tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaves, "RESIDENT", 600)
+    embedding = held(tiny(tied=True), 0).model.embed_tokens
+    tokens = mx.array([[-1, 0, -len(embedding.weight)]])
+    assert mx.array_equal(embedding(tokens), embedding.weight[tokens])
 
 
 @pytest.mark.parametrize("budget", [0, 400_000, 1 << 30])

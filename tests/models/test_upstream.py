@@ -19,7 +19,7 @@ from mlxforge.models.layers.inspection import Inspection
 from mlxforge.models.layers.size import model_size
 from mlxforge.models.writing.quantized import write_model
 from mlxforge.recipe.model import Override, Quantize
-from tests.tiny import make_phimoe, make_qwen3_moe
+from tests.checkpoints import stored
 
 AFFINE = list(product((2, 3, 4, 5, 6, 8), (32, 64, 128)))
 OTHER_MODES = [("mxfp4", 4, 32), ("nvfp4", 4, 16), ("mxfp8", 8, 32)]
@@ -92,7 +92,7 @@ def test_every_dtype_gives_upstreams_tensors_and_config(
 
 
 def test_an_architectures_own_rule_is_upstreams(session_folder: Path, tmp_path: Path) -> None:
-    source = make_qwen3_moe(session_folder)
+    source = stored("qwen3_moe", session_folder)
     convert(str(source), tmp_path / "theirs", quantize=True)
     build(source, quantize(), tmp_path / "ours")
     assert config(tmp_path / "ours")["quantization"]["model.layers.0.mlp.gate"]["bits"] == 8
@@ -102,7 +102,7 @@ def test_an_architectures_own_rule_is_upstreams(session_folder: Path, tmp_path: 
 def test_a_router_that_upstream_would_crush_keeps_eight_bits(
     session_folder: Path, tmp_path: Path
 ) -> None:
-    source = make_phimoe(session_folder)
+    source = stored("phimoe", session_folder)
     build(source, quantize(), tmp_path / "ours")
     entry = config(tmp_path / "ours")["quantization"]
     router = "model.layers.0.block_sparse_moe.gate"

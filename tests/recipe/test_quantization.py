@@ -115,3 +115,17 @@ def test_method_none_keeps_only_the_dtype(project: Project) -> None:
 )
 def test_what_does_not_go_together_is_told(project: Project, quantize: str, message: str) -> None:
     assert project.error(SOURCE + f"quantize: {quantize}") == f"recipes/mine.yaml:{message}"
+
+
+def test_weights_that_are_no_numbers_are_refused_unless_they_are_allowed(project: Project) -> None:
+    silent = project.recipe(SOURCE)
+    said = project.recipe(SOURCE + "quantize: {allow_nonfinite: false}")
+    assert silent.quantize == said.quantize and not said.quantize.allow_nonfinite
+    assert silent.document == said.document  # and so are the digests of older locks
+
+
+@pytest.mark.parametrize("method", ["rtn", "none"])
+def test_every_method_may_take_weights_that_are_no_numbers(project: Project, method: str) -> None:
+    recipe = project.recipe(SOURCE + f"quantize: {{method: {method}, allow_nonfinite: true}}")
+    assert recipe.quantize.allow_nonfinite
+    assert recipe.document["quantize"]["allow_nonfinite"] is True

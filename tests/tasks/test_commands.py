@@ -89,7 +89,7 @@ def test_plan_of_an_unlocked_hub_recipe_says_what_is_missing(workspace: Workspac
     workspace.recipe("phi", "source:\n  repo: microsoft/Phi-3.5-mini-instruct\n")
     told = workspace.doit("plan", "phi")
     assert told.returncode == 0
-    assert "would run download, inspect, quantize" in told.stdout
+    assert "would run headers, inspect, download, quantize" in told.stdout
     assert "recipes/phi.yaml:2:9: phi is not locked" in told.stdout
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,13 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from mlxforge.errors import ForgeError
+from mlxforge.models.layers.context import measure_cache, most_positions
 from mlxforge.models.layers.inspection import Inspection, write_parameters
 from mlxforge.models.layers.roles import role_of
 from mlxforge.models.layers.table import Layer, LayerTable, Tensor
+from mlxforge.models.scoring.language import as_text_model
 from mlxforge.models.source.load import cast_predicate, declared_dtype, load_source
+from mlxforge.models.streaming.expression import Expression
 from mlxforge.models.streaming.trace import dtype_name
 from mlxforge.models.writing.save import plain_config
 
@@ -30,6 +35,12 @@ def inspect_source(source: Path, out: Path) -> Inspection:
     """
     traced = load_source(source)
     table = inspect_model(traced.model, traced.config)
+    table = replace(
+        table,
+        layers=_tied(table.layers, traced.parameters),
+        cache=measure_cache(as_text_model(traced.model), cast_predicate(traced.model)),
+        positions=most_positions(traced.config),
+    )
     (out / "layers.json").write_text(table.dumps())
     write_parameters(traced.parameters, out)
     plain_config(traced.config, traced.model, out / "config.json")
@@ -42,7 +53,8 @@ def inspect_model(model: nn.Module, config: dict[str, Any]) -> LayerTable:
     Shapes and dtypes are those after ``sanitize`` and before a cast. No weight is read.
     """
     leaves = dict(tree_flatten(model.leaf_modules(), is_leaf=nn.Module.is_module))
-    experts = {path for path, module in leaves.items() if "Switch" in type(module).__name__}
+    classes = {path: type(module).__name__ for path, module in model.named_modules()}
+    experts = {path for path in leaves if "Switch" in classes[path]}
     casts = cast_predicate(model)
     rule = getattr(model, "quant_predicate", None) or (lambda path, module: True)
     layers: list[Layer] = []
@@ -59,7 +71,7 @@ def inspect_model(model: nn.Module, config: dict[str, Any]) -> LayerTable:
                 Layer(
                     path=path,
                     kind=kind,
-                    role=role_of(path, kind, experts),
+                    role=role_of(path, classes, experts),
                     quantizable=quantizable,
                     own_rule=_plain(rule(path, module)) if quantizable else True,
                     tensors=tensors,
@@ -69,9 +81,24 @@ def inspect_model(model: nn.Module, config: dict[str, Any]) -> LayerTable:
     for name, value in tree_flatten(model.parameters()):
         if name not in held:  # held by a module that has children of its own
             tensors = (_tensor(name, value, casts),)
-            role = role_of(name, "parameter", experts)
+            role = role_of(name, classes, experts)
             layers.append(Layer(name, "parameter", role, False, True, tensors))
     return LayerTable(config["model_type"], declared_dtype(config), tuple(layers))
+
+
+def _tied(layers: tuple[Layer, ...], parameters: Mapping[str, Expression]) -> tuple[Layer, ...]:
+    """With the embeddings noted of which a head is a copy: some loaders make one of them."""
+    embeddings = [layer for layer in layers if layer.role == "embeddings"]
+
+    def source(layer: Layer) -> Expression | None:
+        return parameters.get(f"{layer.path}.weight")
+
+    def tied(head: Layer) -> Layer:
+        weight = source(head)
+        same = [layer.path for layer in embeddings if weight and source(layer) == weight]
+        return replace(head, tied=same[0]) if same else head
+
+    return tuple(tied(layer) if layer.role == "lm_head" else layer for layer in layers)
 
 
 def _packed(path: str, module: nn.Module) -> dict[str, Any] | None:

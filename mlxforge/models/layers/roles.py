@@ -1,62 +1,93 @@
-"""What a layer is for: roles, read from where a module sits in the tree and what it is called.
+"""What a layer is for: roles, read from where a module sits in the tree, its class and its name.
 
-No list of models: architectures name their parts alike. Exceptions are declared in ``NAMES``.
+No list of models: architectures name their parts alike. What they say is declared here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 
 __all__ = ["role_of"]
 
-NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("projector", ("multi_modal_projector", "mm_projector", "img_projection", "connector",
-                   "embed_vision", "embed_audio", "projector")),
-    ("vision", ("vision_tower", "vision_model", "visual", "vision_embed_tokens", "vision",
-                "vision_encoder", "vit", "img_processor")),
-    ("audio", ("audio_tower", "audio_model", "audio", "audio_encoder")),
-    ("shared_experts", ("shared_experts", "shared_expert", "shared_mlp")),
-    ("experts", ("experts", "switch_mlp", "switch_glu")),
+PLACES: tuple[tuple[str, str], ...] = (
+    ("projector", r"projector|connector|resampler|aligner|merger|^patch_merge|^mlp1$"
+                  r"|^(mm|img|image|vision|audio|speech)_(proj|adapter)|^embed_(vision|audio)$"),
+    ("vision", r"^vision|^visual|^vit$|^img_processor$|^sam_model$"),
+    ("audio", r"^audio|^speech|^talker$|^code2wav$"),
+    ("shared_experts", r"^shared?_experts?$|^shared_mlp$"),
+    ("experts", r"^experts$|^switch_(mlp|glu)$"),
 )  # fmt: skip
-"""Components that give everything below them one role; the first match wins."""
+"""Components that give everything below them one role; the first match wins: what joins a tower
+to the language model is a projector, also where the tower holds it."""
 
-ROUTERS = ("router", "gate", "shared_expert_gate", "wg")
-HEADS = ("lm_head", "output", "head", "embed_out", "output_layer")
-ATTENTION = ("attn", "attention", "mixer", "mamba", "conv", "temporal_block", "mla", "delta")
-MLP = ("mlp", "ffn", "feed_forward", "ff", "moe", "mlp_block")
+ROUTERS = ("gate", "shared_expert_gate", "wg", "coefficient")
+HEADS = ("lm_head", "output", "head", "embed_out", "output_layer", "ff_out",
+         "diffusion_head")  # fmt: skip
+ATTENTION = (
+    "attn",
+    "attention",
+    "att_proj",
+    "mixer",
+    "mamba",
+    "conv",
+    "temporal_block",
+    "mla",
+    "delta",
+)
+MLP = ("mlp", "ffn", "feed_forward", "ff", "moe", "mlp_block", "fc1", "fc2", "ff_proj", "ff_out")
+MLP_CLASS = re.compile(r"(mlp|ffn|feedforward|moe)(block)?$", re.IGNORECASE)
 
 
-def role_of(path: str, kind: str, experts: Collection[str]) -> str:
-    """The role of the layer at ``path``.
+def role_of(path: str, classes: Mapping[str, str], experts: Collection[str]) -> str:
+    """The role of the layer, or of the single parameter, at ``path``.
 
-    ``kind`` is its class name and ``experts`` are the paths of stacked experts
-    (``SwitchLinear``): a small projection beside experts is their router.
+    ``classes`` holds the class name of every module by its path and ``experts`` the paths of
+    stacked experts (``SwitchLinear``): a small projection beside experts is their router.
     """
     parts = path.split(".")
-    named = [part.lower() for part in parts]
-    for role, names in NAMES:
-        if any(part in names for part in named):
-            return role
-    if "Switch" in kind or path in experts:
-        return "experts"
+    kind = classes.get(path, "")
+    for role, pattern in PLACES:
+        for depth, part in enumerate(parts):
+            if re.search(pattern, part.lower()) and _shares(role, parts[:depth], experts):
+                return role
+    if "Switch" in kind:  # several matrices, of heads or of experts
+        return "attention" if _by_place(parts, classes) == "attention" else "experts"
     if _routes(parts, experts):
         return "router"
     if "Embedding" in kind:
         return "embeddings"
     if "Norm" in kind:
         return "other"
-    if parts[-1] in HEADS and not any(part.isdigit() for part in parts):
+    if any(part in HEADS for part in parts) and not any(part.isdigit() for part in parts):
         return "lm_head"
-    for part in reversed(named):
+    return _by_place(parts, classes)
+
+
+def _by_place(parts: list[str], classes: Mapping[str, str]) -> str:
+    """From the innermost module outwards: the first whose class or name says what it is for. The
+    class has the first word, because hybrid models call all kinds of layers ``mixer``."""
+    for depth in range(len(parts), 0, -1):
+        part, kind = parts[depth - 1].lower(), classes.get(".".join(parts[:depth]), "")
+        if MLP_CLASS.search(kind):
+            return "mlp"
         if any(word in part for word in ATTENTION):
             return "attention"
         if part in MLP or part.endswith(("mlp", "ffn", "moe")):
             return "mlp"
+        if "Embedding" in kind:
+            return "embeddings"
     return "other"
 
 
+def _shares(role: str, above: list[str], experts: Collection[str]) -> bool:
+    """Whether what is called shared has experts beside it; where none are, it is an MLP."""
+    beside = "".join(f"{part}." for part in above)
+    return role != "shared_experts" or any(path.startswith(beside) for path in experts)
+
+
 def _routes(parts: list[str], experts: Collection[str]) -> bool:
-    if "router" in parts:
+    if any(part.endswith("router") for part in parts):
         return True
     for depth in range(len(parts) - 1, 0, -1):
         if parts[depth] in ROUTERS:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mlxforge.models.layers.cache import CacheBytes
 from mlxforge.quantize.scheme import Scheme
 
 __all__ = ["DTYPE_BYTES", "Layer", "LayerTable", "Tensor"]
@@ -49,7 +50,7 @@ class Layer:
     Where the source packs the layer's weight, ``packed`` says how (bits, group_size, mode), and
     the weight in ``tensors`` is the one that it stands for. ``own_rule`` is what the
     architecture's own quant_predicate says of it: True, False, or the scheme that it insists on.
-    It is True where the architecture has none.
+    It is True where the architecture has none. ``tied`` is the layer whose weight this one's is.
     """
 
     path: str
@@ -59,6 +60,7 @@ class Layer:
     own_rule: bool | Mapping[str, Any]
     tensors: tuple[Tensor, ...]
     packed: Mapping[str, Any] | None = None
+    tied: str | None = None
 
     @property
     def packed_scheme(self) -> Scheme | None:
@@ -76,15 +78,27 @@ class Layer:
 
 @dataclass(frozen=True)
 class LayerTable:
-    """``dtype`` is the one that config.json declares, if it does."""
+    """``dtype`` is the one that config.json declares, if it does. ``cache`` is what a context takes
+    by the dtype of the activations (see ``layers.context``), None where it could not be told;
+    ``positions`` is how many tokens the config allows."""
 
     model_type: str
     dtype: str | None
     layers: tuple[Layer, ...]
+    cache: Mapping[str, CacheBytes] | None = None
+    positions: int | None = None
 
     def cast(self, asked: str | None) -> str | None:
         """The dtype that unquantized parameters get: the recipe's, else the declared one."""
         return asked or self.dtype
+
+    def cache_bytes(self, asked: str | None) -> CacheBytes | None:
+        """What a context takes where unquantized parameters have the dtype that was asked for."""
+        if self.cache is None:
+            return None
+        tensors = [tensor for layer in self.layers for tensor in layer.tensors]
+        dtype = self.cast(asked) or max(tensors, key=lambda tensor: tensor.size).dtype
+        return self.cache["float32" if dtype == "float32" else "bfloat16"]
 
     def dumps(self) -> str:
         return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
@@ -104,4 +118,5 @@ class LayerTable:
             )
             for entry in raw["layers"]
         )
-        return cls(raw["model_type"], raw["dtype"], layers)
+        cache = raw["cache"] and {k: CacheBytes.of(v["points"]) for k, v in raw["cache"].items()}
+        return cls(raw["model_type"], raw["dtype"], layers, cache, raw["positions"])

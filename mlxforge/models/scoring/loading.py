@@ -36,14 +36,14 @@ MOST_KEPT_BYTES = 16 << 30  # however much memory there is
 CACHE_BYTES = 64 << 20  # of freed memory that MLX may hold on to
 
 
-def load_for_scoring(folder: Path, *, keep: bool = True) -> nn.Module:
+def load_for_scoring(folder: Path, *, keep: bool = True, exact: bool = False) -> nn.Module:
     """The model in ``folder``, or its language side: dequantized float32 on a CPU, as stored on
     a GPU.
 
     Its weights are read where they are used. They stay in memory if all of them fit into what is
-    meant for that, and ``keep`` allows it.
+    meant for that, and ``keep`` allows it. ``exact``: in float32 on a GPU too.
     """
-    if not _on_cpu():
+    if not _on_cpu() and not exact:
         supply = Supply(_gpu_budget() if keep else 0)
         return as_text_model(hold_model(folder, open_tensors(folder), supply, as_stored=True))
     mx.set_cache_limit(CACHE_BYTES)

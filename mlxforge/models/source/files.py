@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,6 +19,7 @@ __all__ = [
     "further_files",
     "is_model_file",
     "is_source_file",
+    "is_weight_file",
     "read_config",
     "side_files",
     "source_files",
@@ -33,6 +35,8 @@ SIDE_FILES = (
 """What is copied beside the weights, byte for byte."""
 
 WEIGHTS = "model*.safetensors"
+SHARD = re.compile(r"(model.*)-(\d+)-of-(\d+)\.safetensors")
+MOST_SHARDS = 10_000
 
 
 def _listing(folder: Path) -> list[Path]:
@@ -41,7 +45,11 @@ def _listing(folder: Path) -> list[Path]:
 
 def weight_files(folder: Path) -> list[Path]:
     """The shards, by name. The same pattern that mlx_lm reads."""
-    return [path for path in _listing(folder) if fnmatchcase(path.name, WEIGHTS)]
+    return [path for path in _listing(folder) if is_weight_file(path.name)]
+
+
+def is_weight_file(name: str) -> bool:
+    return fnmatchcase(name, WEIGHTS)
 
 
 def side_files(folder: Path, further: Collection[str] = ()) -> list[Path]:
@@ -64,14 +72,14 @@ def source_files(folder: Path, further: Further = NOTHING) -> list[Path]:
 
 def is_source_file(name: str, further: Further = NOTHING) -> bool:
     """Whether a build may read a source's file of this name."""
-    every = fnmatchcase(name, WEIGHTS) or name.endswith(".json") or _beside(name)
+    every = is_weight_file(name) or name.endswith(".json") or _beside(name)
     return every or further.takes(name)
 
 
 def is_model_file(name: str) -> bool:
     """Whether a loader would take a file of this path in a repository for a part of the model."""
     index = name == "model.safetensors.index.json"
-    return "/" not in name and (index or fnmatchcase(name, WEIGHTS) or _beside(name))
+    return "/" not in name and (index or is_weight_file(name) or _beside(name))
 
 
 def _beside(name: str) -> bool:
@@ -115,6 +123,25 @@ def check_source(folder: Path, at: Position | None = None) -> None:
             )
         seen = f"; it has {others[0]}" if others else ""
         raise ForgeError(f"{folder} has no model*.safetensors{seen}", "rename or add them", at=at)
+    if lacking := _lacking_shards(names):
+        raise ForgeError(
+            f"{folder} lacks {len(lacking):,} of its shards, such as {lacking[0]}",
+            "get the files, all shards are needed",
+            at=at,
+        )
+
+
+def _lacking_shards(names: Iterable[str]) -> list[str]:
+    """Shards that others count in their names: ``model-00001-of-00003.safetensors``."""
+    found = [shard for name in names if (shard := SHARD.fullmatch(name))]
+    counted = {(shard[1], len(shard[2]), shard[3]) for shard in found}
+    first = min((int(shard[2]) for shard in found), default=1)
+    every = [
+        f"{stem}-{number:0{width}d}-of-{count}.safetensors"
+        for stem, width, count in sorted(counted)
+        for number in range(min(first, 1), min(first, 1) + min(int(count), MOST_SHARDS))
+    ]
+    return sorted(set(every) - {shard[0] for shard in found})
 
 
 def read_tensors(folder: Path) -> dict[str, tuple[Path, TensorInfo]]:

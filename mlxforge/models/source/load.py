@@ -12,9 +12,11 @@ import mlx.nn as nn
 
 from mlxforge.errors import ForgeError
 from mlxforge.models.source import vision
+from mlxforge.models.source.contradiction import contradiction
 from mlxforge.models.source.files import check_source, read_config, read_tensors
 from mlxforge.models.source.loader import loader_of, senses
 from mlxforge.models.source.trust import may_run, not_named, tokenizer_may_run, trusted
+from mlxforge.models.source.unknown import unknown_type
 from mlxforge.models.streaming.tensors import trace_folder
 from mlxforge.models.streaming.trace import Traced
 from mlxforge.recipe.further import is_code
@@ -56,16 +58,13 @@ def load_source(folder: Path) -> Traced:
     except ForgeError:
         raise
     except Exception as error:
-        raise ForgeError(
+        raise contradiction(folder, raw) or ForgeError(
             f"{folder}: config.json and weights do not make a {raw['model_type']} model: "
             f"{_first_line(error)}",
             "compare config.json with the tensors' names and shapes",
         ) from error
-    if loader_of(raw) == "mlx_vlm" and vision.language_side(traced.model) is None:
-        raise ForgeError(
-            f"{folder}: a {raw['model_type']} model has no language side",
-            "models that make text can be built",
-        )
+    if loader_of(raw) == "mlx_vlm":
+        vision.check_writes(folder, raw["model_type"], traced.model)
     return traced
 
 
@@ -96,11 +95,9 @@ def check_config(folder: Path, config: dict[str, Any], remote_code: Collection[s
     if loader == "mlx_vlm":
         vision.check_installed(model_type)
     if not (vision.is_known(config) if loader == "mlx_vlm" else _known_type(config)):
-        own = " and would need its own code" if config.get("auto_map") else ""
-        raise ForgeError(
-            f"{folder}: {loader} knows no model type {model_type!r}{own}",
-            f"a newer {loader.replace('_', '-')} may know it",
-        )
+        raise unknown_type(folder, config, loader)
+    if loader == "mlx_vlm":
+        vision.check_purpose(folder, config)
 
 
 def _known_type(config: dict[str, Any]) -> bool:

@@ -13,21 +13,27 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["LOADERS", "Loader", "knows", "loader_of", "senses"]
+__all__ = ["LOADERS", "Loader", "knows", "loader_of", "sees", "senses", "types_of"]
 
 Loader = Literal["mlx_lm", "mlx_vlm"]
 LOADERS: tuple[Loader, ...] = ("mlx_lm", "mlx_vlm")
 
-SENSES = (
-    "vision_config", "audio_config", "vision_tower", "mm_vision_tower", "img_processor",
+SIGHT = (
+    "vision_config", "vision_tower", "mm_vision_tower", "img_processor",
     "visual", "vision_encoder", "vision_backbone", "vit_config",
 )  # fmt: skip
-"""Keys of a config under which an encoder of images or sounds is described."""
+"""Keys of a config under which an encoder of images is described."""
+HEARING = ("audio_config",)
+
+
+def sees(config: Mapping[str, Any]) -> bool:
+    """Whether the config describes an encoder of images."""
+    return any(config.get(key) for key in SIGHT)
 
 
 def senses(config: Mapping[str, Any]) -> bool:
     """Whether the config describes an encoder of images or sounds."""
-    return any(config.get(key) for key in SENSES)
+    return any(config.get(key) for key in (*SIGHT, *HEARING))
 
 
 def loader_of(config: Mapping[str, Any]) -> Loader:
@@ -43,16 +49,17 @@ def loader_of(config: Mapping[str, Any]) -> Loader:
 def knows(loader: Loader, model_type: str) -> bool:
     """Whether the installed library has an architecture of this very name. Both know some types
     by other names besides."""
-    return model_type in _types(loader) or model_type.replace("-", "_") in _types(loader)
+    return model_type in types_of(loader) or model_type.replace("-", "_") in types_of(loader)
 
 
 def _may_know(loader: Loader, model_type: str) -> bool:
-    return not _types(loader) or knows(loader, model_type)
+    return not types_of(loader) or knows(loader, model_type)
 
 
 @cache
-def _types(loader: Loader) -> frozenset[str]:
-    """Modules and packages under the library's ``models``; none where it is not installed."""
+def types_of(loader: Loader) -> frozenset[str]:
+    """Names of architectures and of some helpers: modules and packages under the library's
+    ``models``; none where it is not installed."""
     spec = find_spec(loader)
     places = spec.submodule_search_locations if spec else None
     found = [entry for place in places or () for entry in (Path(place) / "models").glob("[!_]*")]

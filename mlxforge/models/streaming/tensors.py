@@ -32,7 +32,7 @@ RECENT = 16  # expressions that were parsed
 if TYPE_CHECKING:
     from mlxforge.models.streaming.trace import Traced
 
-__all__ = ["open_tensors", "rows_of", "trace_folder"]
+__all__ = ["open_tensors", "placeholders", "rows_of", "trace_folder"]
 
 
 def trace_folder(folder: Path) -> Traced:
@@ -43,6 +43,11 @@ def trace_folder(folder: Path) -> Traced:
     """
     from mlxforge.models.streaming.trace import trace_loading  # mlx.nn, which few need
 
+    return trace_loading(placeholders(folder), lambda: load_model(folder))
+
+
+def placeholders(folder: Path) -> dict[str, dict[str, mx.array]]:
+    """Zeros in the place of every tensor of a folder, by file name, then tensor; none computed."""
     files: dict[str, dict[str, mx.array]] = {path.name: {} for path in weight_files(folder)}
     for name, (path, info) in read_tensors(folder).items():
         if info.dtype not in LOADED:
@@ -51,7 +56,7 @@ def trace_folder(folder: Path) -> Traced:
                 "use a source in bfloat16, float16 or float32",
             )
         files[path.name][name] = mx.zeros(info.shape, dtype=LOADED[info.dtype])
-    return trace_loading(files, lambda: load_model(folder))
+    return files
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from mlx.utils import tree_flatten
 from mlxforge.models.streaming.expression import Computed, Constant, Expression, Stored, Whole
 from mlxforge.models.streaming.operations import by_boxes
 
-__all__ = ["Traced", "dtype_name", "trace_loading"]
+__all__ = ["Traced", "dtype_name", "trace_loading", "watched"]
 
 MOST_CONSTANTS = 1 << 16  # numbers in one constant; larger ones are left to mlx_lm
 
@@ -60,7 +60,7 @@ def trace_loading(
 
     def traced(*placeholders: mx.array) -> list[mx.array]:
         given = dict(zip(inputs, placeholders, strict=True))
-        with _watched({file: {name: given[name] for name in held} for file, held in files.items()}):
+        with watched({file: {name: given[name] for name in held} for file, held in files.items()}):
             loaded.append(load())
         parameters = dict(tree_flatten(loaded[-1][0].parameters()))
         names[:] = parameters
@@ -74,7 +74,7 @@ def trace_loading(
         # Something in there cannot be exported, which the log tells; if the loader itself failed,
         # it fails again here.
         traceback.print_exc()
-        with _watched(files):
+        with watched(files):
             model, config = load()
         parameters = {name: None for name, _ in tree_flatten(model.parameters())}
     expressions = {}
@@ -138,7 +138,7 @@ def _plain(argument: Any) -> Any:
 
 
 @contextmanager
-def _watched(files: Mapping[str, Mapping[str, mx.array]]) -> Iterator[None]:
+def watched(files: Mapping[str, Mapping[str, mx.array]]) -> Iterator[None]:
     """``mx.load`` gives placeholders; two operations that cannot be exported get a stand-in that
     gives the same numbers: a copy is the array itself, and fp8 is looked up in its 256 values."""
     replaced = {name: getattr(mx, name) for name in ("load", "contiguous", "from_fp8")}

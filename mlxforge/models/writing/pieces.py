@@ -13,12 +13,19 @@ from mlxforge.models.layers.assign import Assignment
 from mlxforge.models.layers.table import Layer, Tensor
 from mlxforge.models.streaming.rows import Rows
 from mlxforge.models.writing.container import TensorPlan
+from mlxforge.models.writing.finite import E4M3, E8M0, Format, checked, format_of
 from mlxforge.quantize.rtn import pack, unpack
 from mlxforge.quantize.scheme import Scheme
 
 __all__ = ["PIECE_WEIGHTS", "Piece", "Stripe", "layer_stripes"]
 
 PIECE_WEIGHTS = 1 << 20  # numbers of the source in one piece
+
+FLOAT_CODES = {
+    ("mxfp4", "scales"): E8M0, ("mxfp8", "scales"): E8M0, ("nvfp4", "scales"): E4M3,
+    ("mxfp8", "weight"): E4M3,
+}  # fmt: skip
+"""What is held in unsigned integers and may be NaN."""
 
 Piece = tuple[memoryview, ...]
 
@@ -65,21 +72,27 @@ def _bytes(arrays: tuple[mx.array, ...]) -> Piece:
 
 
 def layer_stripes(
-    assignment: Assignment, cast: str | None, parameters: Mapping[str, Rows]
+    assignment: Assignment,
+    cast: str | None,
+    parameters: Mapping[str, Rows],
+    allow_nonfinite: bool = False,
 ) -> Iterator[Stripe]:
-    """What becomes of a layer: its weight under ``assignment.scheme``, the rest cast."""
+    """What becomes of a layer: its weight under ``assignment.scheme``, the rest cast.
+
+    Unless they are allowed, a piece with NaN or infinity raises ForgeError when it is computed.
+    """
     layer = assignment.layer
     for tensor in layer.tensors:
         dtype = tensor.dtype_after(cast)
         if tensor.name != f"{layer.path}.weight":
-            yield _plain(tensor, dtype, _cast(parameters, tensor.name, dtype))
+            yield _plain(tensor, dtype, _cast(parameters, tensor.name, dtype, allow_nonfinite))
             continue
         stored, scheme = layer.packed_scheme, assignment.scheme
         if stored is not None:
-            parts = _stored_parts(layer, dtype, parameters)
+            parts = _stored_parts(layer, stored, dtype, parameters, allow_nonfinite)
             read = _unpacked(parts, stored, dtype)
         else:
-            read = _cast(parameters, tensor.name, dtype)
+            read = _cast(parameters, tensor.name, dtype, allow_nonfinite)
         if scheme is None:
             yield _plain(tensor, dtype, read)
         elif stored is not None and scheme.packs_like(stored):
@@ -110,27 +123,44 @@ def _packed(weight: Tensor, scheme: Scheme, dtype: str, parts: ReadParts) -> Str
     return Stripe(tuple(plans), math.prod(lead), columns, parts)
 
 
-def _cast(parameters: Mapping[str, Rows], name: str, dtype: str) -> Read:
-    return lambda start, stop: parameters[name].read(start, stop).astype(getattr(mx, dtype))
+def _cast(parameters: Mapping[str, Rows], name: str, dtype: str, allow_nonfinite: bool) -> Read:
+    to: mx.Dtype = getattr(mx, dtype)
+
+    def read(start: int, stop: int) -> mx.array:
+        return parameters[name].read(start, stop).astype(to)
+
+    form = None if allow_nonfinite else format_of(to)
+    return checked(name, parameters, read, form) if form else read
+
+
+def _codes(parameters: Mapping[str, Rows], name: str, form: Format | None) -> Read:
+    def read(start: int, stop: int) -> mx.array:
+        return parameters[name].read(start, stop)
+
+    return checked(name, parameters, read, form) if form else read
 
 
 def _packing(read: Read, scheme: Scheme) -> ReadParts:
     return lambda start, stop: pack(read(start, stop), scheme)
 
 
-def _stored_parts(layer: Layer, dtype: str, parameters: Mapping[str, Rows]) -> ReadParts:
+def _stored_parts(
+    layer: Layer,
+    stored: Scheme,
+    dtype: str,
+    parameters: Mapping[str, Rows],
+    allow_nonfinite: bool,
+) -> ReadParts:
     """The source's own codes, scales and biases; floating ones cast, as mlx_lm casts them."""
-    names = [f"{layer.path}.{part}" for part in ("weight", "scales", "biases")]
-    held = [name for name in names if name in parameters]
-
-    def read(start: int, stop: int) -> tuple[mx.array, ...]:
-        parts = [parameters[name].read(start, stop) for name in held]
-        return tuple(
-            part.astype(getattr(mx, dtype)) if mx.issubdtype(part.dtype, mx.floating) else part
-            for part in parts
-        )
-
-    return read
+    reads = []
+    for part in ("weight", "scales", "biases"):
+        if (name := f"{layer.path}.{part}") in parameters:
+            if stored.mode == "affine" and part != "weight":
+                reads.append(_cast(parameters, name, dtype, allow_nonfinite))
+            else:
+                form = None if allow_nonfinite else FLOAT_CODES.get((stored.mode, part))
+                reads.append(_codes(parameters, name, form))
+    return lambda start, stop: tuple(read(start, stop) for read in reads)
 
 
 def _unpacked(parts: ReadParts, stored: Scheme, dtype: str) -> Read:

@@ -41,6 +41,8 @@ class Wish(Protocol):
     def mode(self) -> str: ...
     @property
     def dtype(self) -> str | None: ...
+    @property
+    def allow_nonfinite(self) -> bool: ...
 
 
 def write_model(
@@ -61,7 +63,8 @@ def write_model(
     ``further`` names files of the source that are copied besides those of every model.
 
     Returns the sha256 of every file of weights. Raises ForgeError for a source that cannot be
-    read and a disk that is too small.
+    read, a disk that is too small and, unless ``wish`` allows them, for NaN and infinity in a
+    weight.
     """
     default = Scheme(wish.bits, wish.group_size, wish.mode)
     quantization = None if wish.method == "none" else quantization_entry(default, assignments)
@@ -73,7 +76,9 @@ def write_model(
     with rows_of(source, inspection.parameters()) as parameters:
         ordered = sorted(assignments, key=lambda entry: _natural(entry.layer.path))
         stripes = [
-            stripe for entry in ordered for stripe in layer_stripes(entry, dtype, parameters)
+            stripe
+            for entry in ordered
+            for stripe in layer_stripes(entry, dtype, parameters, wish.allow_nonfinite)
         ]
         writer = ShardWriter([plan for stripe in stripes for plan in stripe.tensors], out)
         with writer:

@@ -9,6 +9,7 @@ from mlxforge.report.card.facts import CardFacts
 from mlxforge.report.card.markdown import code, escaped, fenced, folded, link, table
 from mlxforge.report.card.quality import quality_section
 from mlxforge.report.card.use import use_section
+from mlxforge.report.images import nearness
 
 __all__ = ["body"]
 
@@ -51,12 +52,16 @@ def _base(facts: CardFacts, repo: str) -> str:
 
 
 def _samples(facts: CardFacts) -> Iterator[str]:
-    samples = (facts.figures or {}).get("samples")
-    if not samples:
-        return
+    figures = facts.figures or {}
     parts = []
-    for sample in samples:
+    for sample in figures.get("samples", ()):
         parts += ["Prompt:", fenced(sample["prompt"]), "Answer:", fenced(sample["text"])]
+    for entry in figures.get("images", ()):
+        asked = f"{entry['image']}: {entry['question']} ({nearness(entry)})"
+        parts += [escaped(f"An image, {asked}"), "The source:", fenced(entry["source"])]
+        parts += ["This model:", fenced(entry["text"])]
+    if not parts:
+        return
     yield folded("What it answers", *parts)
 
 

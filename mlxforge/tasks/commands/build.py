@@ -15,11 +15,12 @@ from doit.task import Task
 
 from mlxforge.errors import ForgeError
 from mlxforge.lock import lock_file
-from mlxforge.plan import NotLocked, Plan
+from mlxforge.plan import Node, NotLocked, Plan
 from mlxforge.project import Project
 from mlxforge.recipe.model import Recipe
 from mlxforge.report.overlap import check_overlap
 from mlxforge.report.result import overlap_figures
+from mlxforge.steps.headers import Headers
 from mlxforge.steps.process import stop_all
 from mlxforge.tasks.commands.base import ForgeCommand, in_project
 from mlxforge.tasks.display import Display, make_display
@@ -96,13 +97,11 @@ class Build(ForgeCommand, DoitRun):  # type: ignore[misc]
             plan = project.plan(recipe)
         if plan.overlap and project.done(plan.overlap):
             check_overlap(recipe, overlap_figures(project, plan))
-        if project.done(plan.quantize) or recipe.source.path is None:
+        if project.done(plan.quantize):
             return plan
-        from mlxforge.checks import check_layers
-        from mlxforge.execute import execute
+        from mlxforge.checks import check_layers, inspect_now
 
-        if not project.done(plan.inspect):
-            execute(project, plan.inspect, lambda done, total, unit: None)
+        inspect_now(project, plan, lambda node: _tell_asking(node, display))
         check_layers(project, plan)
         return plan
 
@@ -154,6 +153,11 @@ class Build(ForgeCommand, DoitRun):  # type: ignore[misc]
             par_type="thread",
         )
         return code
+
+
+def _tell_asking(node: Node, display: Display) -> None:
+    if isinstance(node.step, Headers):
+        display.note(f"reading the headers of {node.step.repo}")
 
 
 def _lock(project: Project, recipe: Recipe) -> str:

@@ -1,21 +1,26 @@
-"""`doit plan NAME`: what a build would do and why, and what would come out of it."""
+"""`doit plan NAME`: what a build would do and why, what it would cost, and what would come out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from mlxforge.checks import check_layers, layer_table
-from mlxforge.execute import execute
+from mlxforge.checks import check_layers, inspect_now, layer_table
+from mlxforge.errors import ForgeError
+from mlxforge.hub.cache import offline
 from mlxforge.lock import texts_by_section
 from mlxforge.models.layers.size import assignment_bytes, model_size
-from mlxforge.plan import Node, NotLocked, Plan
+from mlxforge.plan import NotLocked, Plan
 from mlxforge.project import Project
 from mlxforge.recipe.model import Recipe
 from mlxforge.report.changes import changes
+from mlxforge.report.forecast import forecast_lines
+from mlxforge.report.guards import guard_lines
 from mlxforge.report.layers import layer_rows
+from mlxforge.report.machine import fit_rows
 from mlxforge.report.table import print_table
 from mlxforge.tasks.commands.base import ForgeCommand
+from mlxforge.tasks.order import needed as needed_steps
 from mlxforge.units import readable_bytes
 
 __all__ = ["PlanRecipes"]
@@ -50,38 +55,56 @@ class PlanRecipes(ForgeCommand):
         except NotLocked as error:
             print(f"  would run {', '.join(_unlocked_steps(recipe))}\n  {error}")
             return
-        if recipe.source.path is not None and not project.done(plan.inspect):
-            project.store.prepare()
-            execute(project, plan.inspect, lambda done, total, unit: None)
-        rows = list(_step_rows(project, plan))
-        print_table(("  step", "key", "", "why"), rows)
-        if project.done(plan.inspect):
+        trouble = self._inspect(project, plan)
+        print_table(("  step", "key", "", "why"), list(_step_rows(project, plan)))
+        if trouble is None:
             self._print_layers(project, plan, every)
+        elif offline():
+            print("\n  layers and sizes can be told once the source's headers can be read")
         else:
-            print("\n  layers and sizes can be told once the source is downloaded")
+            raise trouble
+
+    def _inspect(self, project: Project, plan: Plan) -> ForgeError | None:
+        """What the source's layers are; of a repository headers alone are fetched for that."""
+        try:
+            inspect_now(project, plan)
+        except ForgeError as error:
+            return error
+        return None
 
     def _print_layers(self, project: Project, plan: Plan, every: bool) -> None:
         assignments = check_layers(project, plan)
-        cast = layer_table(project, plan).cast(plan.recipe.quantize.dtype)
+        table = layer_table(project, plan)
+        cast = table.cast(plan.recipe.quantize.dtype)
         size = model_size(assignments, cast)
         print()
         heads = ("  layer", "role", "n", "shape", "bits", "group", "mode", "bytes", "decided by")
         print_table(heads, layer_rows(assignments, cast, every), right=(2, 4, 5, 7))
+        if lines := guard_lines(assignments):
+            print("\n  guards: " + "\n          ".join(lines))
         kept = sum(assignment_bytes(entry, cast) for entry in assignments if not entry.scheme)
         print(
             f"\n  result: {size.bytes:,} bytes of weights ({readable_bytes(size.bytes)}), "
             f"{size.bits_per_weight:.3f} bits per weight, {size.parameters:,} parameters, "
             f"{readable_bytes(kept)} of it not quantized"
         )
+        needed = {node.key for node in needed_steps(project, plan)}
+        for label, line in forecast_lines(project, plan, needed, table, size):
+            print(f"  {label}: {line}")
+        print()
+        rows = list(fit_rows(size.bytes, table.cache_bytes(cast), table.positions))
+        print_table(("  machine", "for a model", "longest context"), rows, right=(1,))
 
 
 def _unlocked_steps(recipe: Recipe) -> Iterator[str]:
     """The kinds of steps that a build would run, as far as the recipe alone tells."""
     texts = texts_by_section(recipe)
     from_hub = any(text.dataset for text in texts.values())
+    if recipe.source.repo:
+        yield "headers"
+    yield "inspect"
     if recipe.source.repo or from_hub:
         yield "download"
-    yield "inspect"
     if from_hub:
         yield "text"
     if len(texts) == 2:
@@ -94,7 +117,7 @@ def _unlocked_steps(recipe: Recipe) -> Iterator[str]:
 
 
 def _step_rows(project: Project, plan: Plan) -> Iterator[tuple[str, str, str, str]]:
-    needed = _needed(project, plan)
+    needed = {node.key for node in needed_steps(project, plan)}
     built = project.built(plan.recipe.name)
     for node in plan.nodes():
         if project.done(node):
@@ -104,19 +127,3 @@ def _step_rows(project: Project, plan: Plan) -> Iterator[tuple[str, str, str, st
         else:
             state, why = "would run", changes(project, built, node, plan.names[node.key])
         yield f"  {plan.names[node.key]}", node.key[:12], state, why
-
-
-def _needed(project: Project, plan: Plan) -> set[str]:
-    """Keys of the steps that a build would run."""
-    found: set[str] = set()
-
-    def walk(node: Node) -> None:
-        if not project.done(node):
-            found.add(node.key)
-            for _, value in node.inputs:
-                if isinstance(value, Node):
-                    walk(value)
-
-    for end in plan.ends:
-        walk(end)
-    return found

@@ -35,7 +35,7 @@ def resolve(hub: Hub, request: Request, repo: str, revision: str, path: str) -> 
         if hub.redirects and not from_cdn:
             told["Location"] = hub.storage + signed(request.path)
             return Answer(302, b"", 0, told)
-    first, stop = _part(request.headers.get("Range"), file.size)
+    first, stop = _part(request.headers.get("Range") if hub.ranges else None, file.size)
     status = 200
     if (first, stop) != (0, file.size):
         status = 206

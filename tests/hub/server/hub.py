@@ -29,8 +29,9 @@ class Hub(Misbehaviours):
     byte and how many bytes went out. Data sets are called ``datasets/OWNER/NAME``.
 
     ``regular``: no file has to be put as an LFS object. ``part_bytes``: larger objects come in
-    parts of that size. ``redirects``: large files come from a CDN. ``page``: rows to an answer.
-    ``bytes_per_second``: how fast bodies go and come; None: at once.
+    parts of that size. ``redirects``: large files come from a CDN. ``ranges``: parts of files can
+    be had. ``page``: rows to an answer. ``bytes_per_second``: how fast bodies go and come; None: at
+    once.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,6 +43,7 @@ class Hub(Misbehaviours):
         self.sent: list[Sent] = []
         self.regular = False
         self.redirects = True
+        self.ranges = True
         self.part_bytes: int | None = None
         self.bytes_per_second: float | None = None
         self.page = 1000

@@ -41,12 +41,13 @@ class HeldEmbedding(Holder, nn.Embedding):  # type: ignore[misc]
         tokens, places = np.unique(np.array(x), return_inverse=True)
         rows = self._matrix.rows
         for token in (*tokens[:1], *tokens[-1:]):
-            if not 0 <= token < rows:
+            if not -rows <= token < rows:
                 raise ForgeError(
                     f"token {token} is not one of the {rows} rows of an embedding",
                     "is this the model's tokenizer?",
                 )
-        found = self._matrix.gather([int(token) for token in tokens])
+        # negative ones count from the end, as in MLX: vision models mark an image's place so
+        found = self._matrix.gather([int(token) % rows for token in tokens])
         return found[mx.array(places.reshape(x.shape))]
 
     def as_linear(self, x: mx.array) -> mx.array:

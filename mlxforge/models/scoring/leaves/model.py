@@ -23,7 +23,7 @@ from mlxforge.models.scoring.leaves.supply import Range, Supply
 from mlxforge.models.source.trust import load_model
 from mlxforge.models.streaming.rows import Rows
 
-__all__ = ["decoded_bytes", "hold_model", "supply_of"]
+__all__ = ["decoded_bytes", "decoded_parts", "hold_model", "supply_of"]
 
 RESIDENT = 256 << 10  # bytes: a parameter of that size or less is loaded at once
 
@@ -100,7 +100,7 @@ def _hold_matrix(
     )
     for name in ("weight", "scales", "biases", "global_scale"):
         module.pop(name, None)
-    load: dict[str, Load] = {"weight": partial(_decoded, matrix, supply)}
+    load: dict[str, Load] = {"weight": partial(decoded_parts, matrix, supply)}
     size = 4 * matrix.rows * matrix.columns
     bias = own.get("bias")
     if bias is not None and _size(bias) > RESIDENT:
@@ -166,7 +166,8 @@ def _size(rows: Rows) -> int:
     return 4 * rows.rows * rows.columns
 
 
-def _decoded(matrix: Matrix, supply: Supply, window: Range | None) -> mx.array:
+def decoded_parts(matrix: Any, supply: Supply, window: Range | None) -> mx.array:
+    """The rows of ``window``, float32; all of them in the weight's own shape where it is None."""
     start, stop = window or (0, matrix.rows)
     found = mx.concatenate(list(supply.parts(matrix, supply.cut(matrix, start, stop))))
     return found if window else found.reshape(matrix.shape)

@@ -1,0 +1,109 @@
+"""What a build's steps would take: time by this machine's measured rates, and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from mlxforge.models.device import backend
+from mlxforge.models.layers.size import ModelSize
+from mlxforge.models.memory import available_bytes
+from mlxforge.plan import Node, Plan
+from mlxforge.project import Project
+from mlxforge.report.measured import Rates, measured_rates, quantize_rate
+from mlxforge.report.space import missing_bytes
+from mlxforge.steps.baseline import Baseline
+from mlxforge.steps.download import Download
+from mlxforge.steps.evaluate import Evaluate
+from mlxforge.steps.quantize import Quantize
+from mlxforge.units import readable_bytes, readable_time
+
+__all__ = ["memory_line", "peak_bytes", "seconds_of", "time_line"]
+
+PROCESS_BYTES = 96 << 20  # Python, MLX, and the client of the Hub
+QUANTIZING_BYTES = 8 << 20  # of each thread: what it reads, computes and has ready
+SCORING_BYTES = 512 << 20  # besides weights that stay: a wave's activations and logits
+QUIET = ("headers", "inspect", "text", "overlap")
+"""Steps that end in seconds."""
+
+
+def time_line(project: Project, plan: Plan, needed: Collection[str], size: ModelSize) -> str:
+    """``download 3 min, quantize 12 s, baseline not measured here yet``."""
+    rates = measured_rates(project.store)
+    told = []
+    for node in plan.nodes():
+        if node.key in needed and node.kind not in QUIET:
+            seconds = seconds_of(plan, node, rates, size.parameters)
+            about = "not measured here yet"
+            if seconds is not None:
+                about = f"about {readable_time(seconds)}"
+            told.append(f"{plan.names[node.key]} {about}")
+    return ", ".join(told) or "nothing has to run"
+
+
+def seconds_of(plan: Plan, node: Node, rates: Rates, parameters: int) -> float | None:
+    """How long the step will take at these rates; None where a rate is not known."""
+    work = dict(_work(plan, node, parameters))
+    if not work or not work.keys() <= rates.keys():
+        return None
+    return sum(amount / rates[name] for name, amount in work.items())
+
+
+def memory_line(project: Project, plan: Plan, size: ModelSize) -> str:
+    """The most that a process of the build has: of finished steps what was measured. Steps that
+    read texts and headers are told of when they are finished."""
+    told = {}
+    for node in plan.nodes():
+        if (peak := peak_bytes(project, node, size)) is not None:
+            told[plan.names[node.key]] = peak
+    steps = ", ".join(f"{name} {readable_bytes(peak)}" for name, peak in told.items())
+    return f"{readable_bytes(max(told.values()))} at most ({steps})"
+
+
+def peak_bytes(project: Project, node: Node, size: ModelSize) -> int | None:
+    """The memory of the step's process: what it was, or else what it will not be more than; None
+    where nothing bounds it."""
+    artifact = project.find(node)
+    if artifact and (peak := artifact.manifest.peak_bytes) is not None:
+        return peak
+    if isinstance(node.step, Quantize):
+        from mlxforge.models.writing.parallel import cores
+
+        return PROCESS_BYTES + QUANTIZING_BYTES * max(2, cores())
+    if node.kind in ("baseline", "answers", "evaluate"):
+        prompted = isinstance(node.step, Evaluate) and bool(node.step.prompts)
+        talks = prompted or "answers" in (node.kind, *dict(node.inputs))
+        return PROCESS_BYTES + SCORING_BYTES + _kept_bytes(size, talks)
+    return PROCESS_BYTES if isinstance(node.step, Download) else None
+
+
+def _kept_bytes(size: ModelSize, talks: bool) -> int:
+    """Weights that stay in memory: all of them on a GPU, on a CPU as float32 those of a small
+    model, and where the model answers prompts as many as there is room for."""
+    if backend() != "cpu":
+        return size.bytes
+    from mlxforge.models.scoring.loading import KEPT_BYTES, MOST_KEPT_BYTES
+
+    decoded = 4 * size.parameters
+    if talks:
+        return min(decoded, MOST_KEPT_BYTES, max(KEPT_BYTES, available_bytes() // 2))
+    return decoded if decoded <= KEPT_BYTES else 0
+
+
+def _work(plan: Plan, node: Node, parameters: int) -> Iterator[tuple[str, float]]:
+    """Amounts by the name of their rate."""
+    step, scored = node.step, plan.recipe.evaluate
+    if isinstance(step, Download):
+        yield "download", missing_bytes(step)
+    elif isinstance(step, Quantize):
+        yield quantize_rate(step.parameters()), parameters
+    elif isinstance(step, Baseline):
+        yield "baseline tokens", _tokens(step) * parameters
+    elif isinstance(step, Evaluate) and scored:
+        if isinstance(step_of := plan.baseline and plan.baseline.step, Baseline):
+            yield "evaluate tokens", _tokens(step_of) * parameters
+        if step.prompts:
+            yield "evaluate samples", len(step.prompts) * step.max_tokens * parameters
+
+
+def _tokens(step: Baseline) -> int:
+    return step.samples * (step.sequence_length - 1)
