@@ -15,6 +15,7 @@ from mlxforge.lock import (
     LockedSource,
     LockedText,
     lock_file,
+    text_label,
     texts_of,
     write_lock,
 )
@@ -127,7 +128,7 @@ def keep_model(project: Project, plan: Plan) -> str | None:
         if (model.recipe == wanted if model.recipe else lock.recipe == now.recipe)
     }
     if known is not None and known.digest != made and backend() in same:
-        changed = drift(lock, replace(now, texts=lock.texts))  # no model is made of a text
+        changed = drift(lock, replace(now, texts=_learned_from(recipe, lock, now)))
         raise _another_model(recipe, known, artifact.data, changed)
     from mlxforge.models.digests import tensor_digests
 
@@ -138,6 +139,14 @@ def keep_model(project: Project, plan: Plan) -> str | None:
     path = _write(project, recipe, replace(now, models={**same, backend(): model}))
     why = "" if lock.recipe in (None, now.recipe) else ", the recipe has changed"
     return f"{path.name}: model {made[:12]} on {backend()}{why}"
+
+
+def _learned_from(recipe: Recipe, lock: Lock, now: Lock) -> Mapping[str, LockedText | LockedFile]:
+    """The texts as they are now that a model can be made of, the others as they were."""
+    if recipe.calibrate is None or recipe.calibrate.text is None:
+        return lock.texts
+    label = text_label(recipe, "calibrate")
+    return {**lock.texts, label: now.texts[label]} if label in now.texts else lock.texts
 
 
 def _another_model(

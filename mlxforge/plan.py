@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from mlxforge.errors import ForgeError, Position
 from mlxforge.evaluate.drawings import DRAWINGS
@@ -18,15 +19,28 @@ from mlxforge.sources import Locals, NotLocked, Origin, not_locked, origin_of
 from mlxforge.steps.answers import Answers
 from mlxforge.steps.base import Step
 from mlxforge.steps.baseline import Baseline
+from mlxforge.steps.calibrate import Calibrate
 from mlxforge.steps.download import Download
 from mlxforge.steps.evaluate import Evaluate
+from mlxforge.steps.gptq import Gptq
 from mlxforge.steps.inspect import Inspect
 from mlxforge.steps.overlap import Overlap
 from mlxforge.steps.quantize import Quantize
 from mlxforge.steps.text import Text
 
-__all__ = ["Locals", "Node", "NotLocked", "Plan", "Planner", "tool_version", "tools_of"]
+__all__ = [
+    "CALIBRATED",
+    "Locals",
+    "Node",
+    "NotLocked",
+    "Plan",
+    "Planner",
+    "learns",
+    "tool_version",
+    "tools_of",
+]
 
+CALIBRATED = ("gptq",)
 TOOLS = {*Inspect.tools, *Quantize.tools, *Baseline.tools, *Evaluate.tools}
 
 
@@ -113,11 +127,12 @@ class Planner:
         origin = origin_of(recipe, lock, local)
         source, wants = self._kept(origin.files), origin.wants
         inspect = self._node(Inspect(**wants), ("source", self._kept(origin.heads)))
-        quantize = self._quantize(recipe, source, inspect, origin)
         texts = {
             section: self._text(text, locked.get(section), local)
             for section, text in texts_by_section(recipe).items()
         }
+        calibrate = self._calibrate(recipe, source, inspect, texts, wants)
+        quantize = self._quantize(recipe, source, inspect, calibrate, origin)
         baseline = evaluate = None
         wanted = recipe.evaluate
         if wanted is not None:
@@ -144,15 +159,43 @@ class Planner:
             self._nodes[made_of] = Node(step, inputs)
         return self._nodes[made_of]
 
+    def _calibrate(
+        self,
+        recipe: Recipe,
+        source: Node | Local,
+        inspect: Node,
+        texts: Mapping[str, Node | Local],
+        wants: Mapping[str, Any],
+    ) -> Node | None:
+        """What methods learn from the source over a text; None where nothing is to be learned."""
+        wanted, text = recipe.calibrate, texts.get("calibrate")
+        if wanted is None or text is None or not learns(recipe):
+            return None
+        step = Calibrate(wanted.samples, wanted.sequence_length, wanted.seed, **wants)
+        return self._node(step, ("layers", inspect), ("source", source), ("text", text))
+
     def _quantize(
-        self, recipe: Recipe, source: Node | Local, inspect: Node, origin: Origin
+        self,
+        recipe: Recipe,
+        source: Node | Local,
+        inspect: Node,
+        calibrate: Node | None,
+        origin: Origin,
     ) -> Node:
         # by the recipe's section: the step's own rules are dicts, and cannot be looked up by
-        made_of = (recipe.quantize, _identity(source), *origin.wants.values())
+        learned = calibrate.key if calibrate else None
+        made_of = (recipe.quantize, _identity(source), learned, *origin.wants.values())
         if made_of not in self._nodes:
             step = Quantize.of(recipe.quantize, **origin.wants)
             # the layers first: what is wrong with them is told before anything is downloaded
-            self._nodes[made_of] = Node(step, (("layers", inspect), ("source", source)))
+            inputs: tuple[tuple[str, Node | Local], ...] = (("layers", inspect), ("source", source))
+            if calibrate is not None:
+                learned_from = ("calibration", calibrate)
+                if recipe.quantize.method == "gptq":
+                    chosen = Node(Gptq.of(recipe.quantize, **origin.wants), (*inputs, learned_from))
+                    learned_from = ("chosen", chosen)
+                inputs += (learned_from,)
+            self._nodes[made_of] = Node(step, inputs)
         return self._nodes[made_of]
 
     def _text(self, text: WantedText, locked: LockedText | None, local: Locals) -> Node | Local:
@@ -172,6 +215,11 @@ class Planner:
         step = Overlap(recipe.evaluate.samples * recipe.evaluate.sequence_length)
         inputs = (("calibration", texts["calibrate"]), ("evaluation", texts["evaluate"]))
         return self._node(step, *inputs)
+
+
+def learns(recipe: Recipe) -> bool:
+    """Whether the model depends on the calibration text."""
+    return recipe.quantize.method in CALIBRATED or recipe.quantize.scales == "search"
 
 
 def _images(recipe: Recipe, loader: Loader) -> tuple[str, ...]:
@@ -208,8 +256,8 @@ def _locked_texts(recipe: Recipe, lock: Lock | None) -> dict[str, LockedText]:
 def _check_supported(recipe: Recipe) -> None:
     wanted = recipe.quantize
     for key, value, able in (
-        ("method", wanted.method, ("rtn", "none")),
-        ("scales", wanted.scales, ("minmax",)),
+        ("method", wanted.method, ("rtn", "none", "gptq")),
+        ("scales", wanted.scales, ("minmax", "search")),
         ("refine", wanted.refine, ("none",)),
     ):
         if value not in able:
@@ -218,6 +266,24 @@ def _check_supported(recipe: Recipe) -> None:
                 f"it builds: {', '.join(able)}",
                 at=recipe.positions.get(("quantize", key)),
             )
+    if wanted.method in CALIBRATED and not (recipe.calibrate and recipe.calibrate.text):
+        raise ForgeError(
+            f"method {wanted.method} learns from a text, and the recipe names none",
+            "calibrate: {text: {path: …}} or {dataset: …}",
+            at=recipe.positions.get(("quantize", "method")),
+        )
+    if wanted.method in CALIBRATED and wanted.mode != "affine":
+        raise ForgeError(
+            f"method {wanted.method} cannot do mode {wanted.mode}: its scales are given",
+            "use mode: affine, or method: rtn",
+            at=recipe.positions.get(("quantize", "mode")),
+        )
+    if wanted.scales == "search" and wanted.mode != "affine" and wanted.method != "none":
+        raise ForgeError(
+            f"scales: search has nothing to search in mode {wanted.mode}: its scales are 8-bit",
+            "use mode: affine, or leave scales out",
+            at=recipe.positions.get(("quantize", "scales")),
+        )
     texts = texts_by_section(recipe)
     if len(texts) == 2 and texts["calibrate"] == texts["evaluate"]:
         _check_same(recipe)

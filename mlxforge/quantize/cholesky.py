@@ -16,13 +16,14 @@ PANEL = 128  # columns whose products are taken together
 BLOCK = 32
 
 
-def cholesky(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def cholesky(matrix: npt.NDArray[np.float64], overwrite: bool = False) -> npt.NDArray[np.float64]:
     """The lower triangular L with L L^T = ``matrix`` (float64 [n, n], symmetric).
 
-    Raises numpy.linalg.LinAlgError where the matrix is not positive definite.
+    Only what is not above the diagonal is read. With ``overwrite`` L takes the memory of
+    ``matrix``. Raises numpy.linalg.LinAlgError where the matrix is not positive definite.
     """
     size = len(matrix)
-    lower = np.tril(matrix)
+    lower = matrix if overwrite else matrix.copy()
     for panel in range(0, size, PANEL):
         beyond = min(panel + PANEL, size)
         for start in range(panel, beyond, BLOCK):
@@ -36,4 +37,6 @@ def cholesky(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
             stop = min(start + PANEL, size)
             left = lower[start:, panel:beyond]
             lower[start:, start:stop] -= left @ left[: stop - start].T
-    return np.tril(lower)
+    for row in range(size):
+        lower[row, row + 1 :] = 0
+    return lower

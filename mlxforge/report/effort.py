@@ -65,11 +65,11 @@ def peak_bytes(project: Project, node: Node, size: ModelSize) -> int | None:
     artifact = project.find(node)
     if artifact and (peak := artifact.manifest.peak_bytes) is not None:
         return peak
-    if isinstance(node.step, Quantize):
+    if node.kind == "quantize":
         from mlxforge.models.writing.parallel import cores
 
         return PROCESS_BYTES + QUANTIZING_BYTES * max(2, cores())
-    if node.kind in ("baseline", "answers", "evaluate"):
+    if node.kind in ("calibrate", "baseline", "answers", "evaluate"):
         prompted = isinstance(node.step, Evaluate) and bool(node.step.prompts)
         talks = prompted or "answers" in (node.kind, *dict(node.inputs))
         return PROCESS_BYTES + SCORING_BYTES + _kept_bytes(size, talks)
@@ -94,7 +94,7 @@ def _work(plan: Plan, node: Node, parameters: int) -> Iterator[tuple[str, float]
     step, scored = node.step, plan.recipe.evaluate
     if isinstance(step, Download):
         yield "download", missing_bytes(step)
-    elif isinstance(step, Quantize):
+    elif isinstance(step, Quantize) and node.kind == "quantize":
         yield quantize_rate(step.parameters()), parameters
     elif isinstance(step, Baseline):
         yield "baseline tokens", _tokens(step) * parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ __all__ = ["Quantize"]
 
 @dataclass(frozen=True)
 class Quantize(SourceStep):
-    """``source``, ``layers`` -> a folder that mlx_lm loads, with ``mlxforge.json`` beside it."""
+    """``source``, ``layers`` -> a folder that mlx_lm or mlx_vlm loads, with ``mlxforge.json``
+    beside it. ``calibration`` weighs the search for scales, ``chosen`` holds the codes that
+    another step has made."""
 
     method: str
     bits: int
@@ -89,10 +92,21 @@ class Quantize(SourceStep):
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> dict[str, str]:
         from mlxforge.models.layers.assign import assign
         from mlxforge.models.layers.inspection import Inspection
+        from mlxforge.models.writing.chosen import read_chosen
         from mlxforge.models.writing.quantized import write_model
+        from mlxforge.quantize.importance import Importance
 
         inspection = Inspection(inputs["layers"])
         assignments = assign(inspection.table, self.wanted())
         further = (*self.files, *self.remote_code)
         source = inputs["source"]
-        return write_model(source, inspection, assignments, self, out, progress, further=further)
+        importances: dict[str, Importance] = {}
+        if "calibration" in inputs:
+            from mlxforge.calibrate.statistics import read_importances
+
+            importances = read_importances(inputs["calibration"], inspection.table)
+        with read_chosen(inputs["chosen"]) if "chosen" in inputs else nullcontext() as chosen:
+            return write_model(
+                source, inspection, assignments, self, out, progress,
+                further=further, importances=importances, chosen=chosen,
+            )  # fmt: skip

@@ -15,6 +15,8 @@ STEPS = {
     "inspect": "mlxforge.steps.inspect:Inspect",
     "text": "mlxforge.steps.text:Text",
     "overlap": "mlxforge.steps.overlap:Overlap",
+    "calibrate": "mlxforge.steps.calibrate:Calibrate",
+    "gptq": "mlxforge.steps.gptq:Gptq",
     "quantize": "mlxforge.steps.quantize:Quantize",
     "baseline": "mlxforge.steps.baseline:Baseline",
     "answers": "mlxforge.steps.answers:Answers",

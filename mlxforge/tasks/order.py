@@ -53,13 +53,13 @@ def work_order(project: Project, plans: Sequence[Plan]) -> Iterator[Node | Plan]
             yield from fresh(plan, *kinds)
     for together in sources.values():
         for plan in together:
-            yield from fresh(plan, "quantize")
+            yield from fresh(plan, "calibrate", "gptq", "quantize")
             if plan.evaluate is None:
                 yield plan
     for together in sources.values():
         for plan in together:
             if plan.evaluate is not None:
-                yield from fresh(plan, "baseline", "evaluate")
+                yield from fresh(plan, "baseline", "answers", "evaluate")
                 yield plan
 
 

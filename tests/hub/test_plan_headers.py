@@ -112,7 +112,7 @@ def test_heads_are_cut_after_the_header_and_give_the_layers_of_the_whole(
     for name, data in weights(shards).items():
         length = 8 + int.from_bytes(data[:8], "little")
         assert (heads / "data" / name).read_bytes() == data[:length]
-    sizes = json.loads((heads / "data" / "sizes.json").read_text())
+    sizes = json.loads((heads / "data" / "mlxforge-heads.json").read_text())
     assert sizes == {name: len(data) for name, data in weights(shards).items()}
     assert (heads / "data" / "config.json").read_bytes() == shards["config.json"]
 

@@ -23,6 +23,7 @@ from mlxforge.errors import Position
 from mlxforge.evaluate.perplexity import perplexity
 from mlxforge.evaluate.score import Source, score_model, score_source
 from mlxforge.models.layers.assign import Assignment, assign
+from mlxforge.models.layers.inspect import inspect_source
 from mlxforge.models.layers.inspection import Inspection
 from mlxforge.models.layers.size import ModelSize, model_size
 from mlxforge.models.layers.table import Layer, LayerTable
@@ -30,6 +31,7 @@ from mlxforge.models.scoring.loading import load_for_scoring
 from mlxforge.models.writing.quantized import write_model
 from mlxforge.recipe.model import Override, Quantize
 from tests import checkpoints
+from tests.checkpoints.heads import heads_of
 from tests.checkpoints.hybrid import HYBRID
 from tests.models.test_architectures import unguarded
 from tests.models.test_upstream import assert_same, config, inspected, quantize, tensors
@@ -199,3 +201,15 @@ def test_the_size_was_known_before_the_build(made: Made, which: str) -> None:
     index = json.loads((told.folder / "model.safetensors.index.json").read_text())
     assert index["metadata"] == {"total_size": size, "total_parameters": told.size.parameters}
     assert told.size.bits_per_weight == 8 * size / index["metadata"]["total_parameters"]
+
+
+def test_headers_alone_tell_all_of_it(made: Made, tmp_path: Path) -> None:
+    """Layers, sizes, and how each parameter comes out of the stored tensors."""
+    heads = heads_of(made.source, tmp_path / "heads")
+    assert sum(path.stat().st_size for path in heads.glob("*.safetensors")) < 200_000
+    (tmp_path / "told").mkdir()
+    (tmp_path / "known").mkdir()
+    inspect_source(heads, tmp_path / "told")
+    inspect_source(made.source, tmp_path / "known")
+    for file in (tmp_path / "known").iterdir():
+        assert (tmp_path / "told" / file.name).read_bytes() == file.read_bytes(), file.name

@@ -27,6 +27,7 @@ from mlxforge.models.layers.table import LayerTable
 from mlxforge.models.scoring.loading import load_for_scoring
 from mlxforge.models.scoring.seeing import Seer
 from mlxforge.recipe.model import Override, Quantize
+from tests.checkpoints.heads import heads_of
 from tests.checkpoints.vision import VISION
 from tests.checkpoints.vision.once import once
 from tests.checkpoints.vision.talk import answer, answer_apart
@@ -213,6 +214,18 @@ def expected_losses(whole: object) -> np.ndarray:
 def test_the_size_was_known_before_the_build(made: Made, which: str) -> None:
     told: Build = getattr(made, which)
     assert told.size.bytes == sum(len(raw) for _, _, raw in tensors(told.folder).values())
+
+
+def test_headers_alone_tell_all_of_it(made: Made, tmp_path: Path) -> None:
+    """Layers, sizes, and how each parameter comes out of the stored tensors."""
+    heads = heads_of(made.source, tmp_path / "heads")
+    assert sum(path.stat().st_size for path in heads.glob("*.safetensors")) < 200_000
+    (tmp_path / "told").mkdir()
+    (tmp_path / "known").mkdir()
+    inspect_source(heads, tmp_path / "told")
+    inspect_source(made.source, tmp_path / "known")
+    for file in (tmp_path / "known").iterdir():
+        assert (tmp_path / "told" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
 def test_drawings_are_the_same_for_everybody(tmp_path: Path) -> None:

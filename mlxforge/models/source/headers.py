@@ -5,7 +5,7 @@ length, a JSON header ``{name: {dtype, shape, data_offsets}}``, then the tensors
 gaps. Nothing here loads a weight.
 
 A *folder of heads* is what is known of a source before its weights are downloaded: every shard is
-cut after its header, and ``sizes.json`` beside them says how many bytes each of them has whole.
+cut after its header, and ``mlxforge-heads.json`` beside them says how many bytes each has whole.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlxforge.errors import ForgeError
 
 __all__ = ["DTYPE_BITS", "SIZES", "TensorInfo", "read_header", "shard_size"]
 
-SIZES = "sizes.json"
+SIZES = "mlxforge-heads.json"
 
 DTYPE_BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8,

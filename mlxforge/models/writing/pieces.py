@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import mlx.core as mx
 import numpy as np
@@ -12,9 +13,12 @@ import numpy as np
 from mlxforge.models.layers.assign import Assignment
 from mlxforge.models.layers.table import Layer, Tensor
 from mlxforge.models.streaming.rows import Rows
+from mlxforge.models.writing.chosen import Chosen
 from mlxforge.models.writing.container import TensorPlan
 from mlxforge.models.writing.finite import E4M3, E8M0, Format, checked, format_of
-from mlxforge.quantize.rtn import pack, unpack
+from mlxforge.models.writing.packing import Pack
+from mlxforge.quantize import rtn
+from mlxforge.quantize.rtn import unpack
 from mlxforge.quantize.scheme import Scheme
 
 __all__ = ["PIECE_WEIGHTS", "Piece", "Stripe", "layer_stripes"]
@@ -76,8 +80,11 @@ def layer_stripes(
     cast: str | None,
     parameters: Mapping[str, Rows],
     allow_nonfinite: bool = False,
+    pack: Pack | None = None,
+    chosen: Chosen | None = None,
 ) -> Iterator[Stripe]:
-    """What becomes of a layer: its weight under ``assignment.scheme``, the rest cast.
+    """What becomes of a layer: its weight under ``assignment.scheme``, as it was ``chosen``, or
+    else by ``pack``, which is round to nearest unless it is given; the rest cast.
 
     Unless they are allowed, a piece with NaN or infinity raises ForgeError when it is computed.
     """
@@ -95,10 +102,12 @@ def layer_stripes(
             read = _cast(parameters, tensor.name, dtype, allow_nonfinite)
         if scheme is None:
             yield _plain(tensor, dtype, read)
+        elif chosen is not None and layer.path in chosen.layers:
+            yield _packed(tensor, scheme, dtype, partial(chosen.read, layer.path))
         elif stored is not None and scheme.packs_like(stored):
             yield _packed(tensor, scheme, dtype, parts)
         else:
-            yield _packed(tensor, scheme, dtype, _packing(read, scheme))
+            yield _packed(tensor, scheme, dtype, _packing(read, pack or _nearest(scheme)))
 
 
 Read = Callable[[int, int], mx.array]
@@ -140,8 +149,12 @@ def _codes(parameters: Mapping[str, Rows], name: str, form: Format | None) -> Re
     return checked(name, parameters, read, form) if form else read
 
 
-def _packing(read: Read, scheme: Scheme) -> ReadParts:
-    return lambda start, stop: pack(read(start, stop), scheme)
+def _packing(read: Read, pack: Pack) -> ReadParts:
+    return lambda start, stop: pack(read(start, stop), start)
+
+
+def _nearest(scheme: Scheme) -> Pack:
+    return lambda rows, start: rtn.pack(rows, scheme)
 
 
 def _stored_parts(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -12,18 +12,22 @@ from typing import Any, Protocol
 
 from mlxforge.models.layers.assign import Assignment
 from mlxforge.models.layers.inspection import Inspection
-from mlxforge.models.layers.size import model_size
+from mlxforge.models.layers.size import ModelSize, model_size
 from mlxforge.models.streaming.tensors import rows_of
+from mlxforge.models.writing.chosen import Chosen
 from mlxforge.models.writing.container import ShardWriter, write_index
+from mlxforge.models.writing.packing import Pack, packer
 from mlxforge.models.writing.parallel import in_order
 from mlxforge.models.writing.parallel import workers as default_workers
 from mlxforge.models.writing.pieces import Stripe, layer_stripes
 from mlxforge.models.writing.save import copy_side_files, save_config
 from mlxforge.progress import Progress
+from mlxforge.quantize.importance import Importance
 from mlxforge.quantize.scheme import Scheme
 
 __all__ = ["write_model"]
 
+NOTHING: Mapping[str, Importance] = {}
 SPOOLED_BYTES = 16 << 20  # of scales or biases of one layer in memory; more go to a scratch file
 COPIED_BYTES = 1 << 20
 
@@ -43,6 +47,8 @@ class Wish(Protocol):
     def dtype(self) -> str | None: ...
     @property
     def allow_nonfinite(self) -> bool: ...
+    @property
+    def scales(self) -> str: ...
 
 
 def write_model(
@@ -54,12 +60,16 @@ def write_model(
     progress: Progress,
     workers: int | None = None,
     further: Collection[str] = (),
+    importances: Mapping[str, Importance] = NOTHING,
+    chosen: Chosen | None = None,
 ) -> dict[str, str]:
     """Quantize as ``assignments`` say, cast the rest to ``wish.dtype``, write all into ``out``.
 
-    Every tensor is bit-identical to what ``mlx_lm.convert`` makes of the same decisions. Rows
-    stream from the source's files to the result's: memory holds a few pieces, whatever the size
-    of the model. The bytes do not depend on ``workers`` (threads; default: one per core of a CPU).
+    Unless ``wish.scales`` are searched, with the ``importances`` of layers by path, or a method
+    has ``chosen`` codes, every tensor is bit-identical to what ``mlx_lm.convert`` makes of the
+    same decisions. What a method has not reached is searched. Rows stream from the source's files
+    to the result's: memory holds a few pieces, whatever the size of the model. The bytes do not
+    depend on ``workers`` (threads; default: one per core of a CPU).
     ``further`` names files of the source that are copied besides those of every model.
 
     Returns the sha256 of every file of weights. Raises ForgeError for a source that cannot be
@@ -72,19 +82,35 @@ def write_model(
     copy_side_files(source, out, further)
     dtype = inspection.table.cast(wish.dtype)
     size = model_size(assignments, dtype)
-    (out / "mlxforge.json").write_text(_provenance(assignments, size.bytes, size.bits_per_weight))
+    unknown = {path: entry.unknown() for path, entry in importances.items()}
+    scales = "search" if chosen else wish.scales
+    unknown |= chosen.unknown if chosen else {}
+    (out / "mlxforge.json").write_text(_provenance(assignments, size, unknown))
     with rows_of(source, inspection.parameters()) as parameters:
         ordered = sorted(assignments, key=lambda entry: _natural(entry.layer.path))
         stripes = [
             stripe
             for entry in ordered
-            for stripe in layer_stripes(entry, dtype, parameters, wish.allow_nonfinite)
+            for stripe in layer_stripes(
+                entry,
+                dtype,
+                parameters,
+                wish.allow_nonfinite,
+                _pack(entry, scales, importances),
+                chosen,
+            )
         ]
         writer = ShardWriter([plan for stripe in stripes for plan in stripe.tensors], out)
         with writer:
             _write(stripes, writer, workers or default_workers(), progress)
     write_index(writer.where(), writer.total, size.parameters, out)
     return writer.digests
+
+
+def _pack(entry: Assignment, scales: str, importances: Mapping[str, Importance]) -> Pack | None:
+    if entry.scheme is None:
+        return None
+    return packer(entry.layer, entry.scheme, scales, importances)
 
 
 def _write(
@@ -129,16 +155,25 @@ def quantization_entry(default: Scheme, assignments: Sequence[Assignment]) -> di
     return entry
 
 
-def _provenance(assignments: Sequence[Assignment], size: int, bits_per_weight: float) -> str:
+def _provenance(
+    assignments: Sequence[Assignment], size: ModelSize, unknown: Mapping[str, list[int]]
+) -> str:
     """``mlxforge.json``: what was done to each layer. The same for everybody: no host, no time."""
     layers = {
         entry.layer.path: {
             "role": entry.layer.role,
             "decided_by": entry.reason,
             **(entry.scheme.config() if entry.scheme else {"bits": None}),
+            **_rounded(unknown.get(entry.layer.path)),
         }
         for entry in assignments
         if entry.layer.quantizable
     }
-    document = {"bytes": size, "bits_per_weight": round(bits_per_weight, 4), "layers": layers}
+    rounded = round(size.bits_per_weight, 4)
+    document = {"bytes": size.bytes, "bits_per_weight": rounded, "layers": layers}
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
+
+
+def _rounded(experts: list[int] | None) -> dict[str, list[int]]:
+    """The experts that the calibration text has told too little of."""
+    return {"experts_without_calibration": experts} if experts else {}

@@ -10,7 +10,7 @@ from mlxforge.errors import ForgeError
 from mlxforge.hub.cache import offline
 from mlxforge.lock import texts_by_section
 from mlxforge.models.layers.size import assignment_bytes, model_size
-from mlxforge.plan import NotLocked, Plan
+from mlxforge.plan import CALIBRATED, NotLocked, Plan, learns
 from mlxforge.project import Project
 from mlxforge.recipe.model import Recipe
 from mlxforge.report.changes import changes
@@ -109,6 +109,10 @@ def _unlocked_steps(recipe: Recipe) -> Iterator[str]:
         yield "text"
     if len(texts) == 2:
         yield "overlap"
+    if "calibrate" in texts and learns(recipe):
+        yield "calibrate"
+    if recipe.quantize.method in CALIBRATED:
+        yield recipe.quantize.method
     yield "quantize"
     if "evaluate" in texts:
         yield "baseline"

@@ -1,0 +1,149 @@
+"""A model run one block at a time over many waves of tokens, whatever its architecture.
+
+The model's own code runs, from the embeddings on, for every block of every wave: the blocks before
+it give back what they gave the first time, and after it the run is ended. So masks, positions
+and whatever else the model hands to its blocks are its own, and only one block's weights are
+needed at a time. Whether a model can be run so, is tried: where the outputs are not the same as
+those of one run through all of it, all its blocks together are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+
+from mlxforge.models.scoring.split import find_body
+
+__all__ = ["Blocks", "find_blocks"]
+
+PROBE = 16  # tokens
+
+
+class _Reached(Exception):
+    """A block has given its output, and what comes after it need not run."""
+
+
+class Blocks:
+    """The blocks of ``model``, in order; ``whole`` says that they can only be run together, as
+    one. ``paths`` are where they lie, by name."""
+
+    def __init__(self, model: nn.Module, probe: mx.array) -> None:
+        self._model = model
+        found = find_blocks(model)
+        self.whole = not (found and _apart(model, [block for _, block in found], probe))
+        self._blocks = [] if self.whole else [block for _, block in found]
+        self.paths = [""] if self.whole else [path for path, _ in found]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def run(self, index: int, tokens: mx.array, before: Any) -> Any:
+        """What block ``index`` makes of ``tokens``, where the block before it gave ``before``;
+        behind the last block the logits, where it gave that."""
+        if self.whole:
+            return self._model(tokens)
+        if index == len(self._blocks):
+            return _rest(self._model, self._blocks, tokens, before)
+        return _run(self._model, self._blocks, index, tokens, before)
+
+
+def find_blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The longest list of modules in the body of ``model``, with their paths in it."""
+    body = find_body(model)
+    holder = model if body is None else body
+    lists = [(name, value) for name, value in holder.items() if _modules(value)]
+    if not lists:
+        return []
+    name, blocks = max(lists, key=lambda entry: len(entry[1]))
+    prefix = next(path for path, module in model.named_modules() if module is holder)
+    start = f"{prefix}.{name}" if prefix else name
+    return [(f"{start}.{number}", block) for number, block in enumerate(blocks)]
+
+
+def _modules(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, nn.Module) for entry in value)
+
+
+def _run(
+    model: nn.Module, blocks: Sequence[nn.Module], index: int, tokens: mx.array, before: Any
+) -> Any:
+    found: list[Any] = []
+
+    def last(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        found.append(type(self).__mro__[1].__call__(self, *args, **kwargs))
+        raise _Reached
+
+    with ExitStack() as stack:
+        for block in blocks[:index]:
+            stack.enter_context(_called_as(block, lambda *_, **__: before))
+        stack.enter_context(_called_as(blocks[index], last))
+        try:
+            model(tokens)
+        except _Reached:
+            return found[-1]
+    raise RuntimeError("the block was not run")
+
+
+def _rest(model: nn.Module, blocks: Sequence[nn.Module], tokens: mx.array, last: Any) -> Any:
+    with ExitStack() as stack:
+        for block in blocks:
+            stack.enter_context(_called_as(block, lambda *_, **__: last))
+        return model(tokens)
+
+
+@contextmanager
+def _called_as(module: nn.Module, call: Callable[..., Any]) -> Iterator[None]:
+    kind = type(module)
+    module.__class__ = type(kind.__name__, (kind,), {"__call__": call})
+    try:
+        yield
+    finally:
+        module.__class__ = kind
+
+
+def _apart(model: nn.Module, blocks: Sequence[nn.Module], probe: mx.array) -> bool:
+    """Whether the blocks, run one by one on ``probe``, give what they give in one run."""
+    plain: list[Any] = []
+
+    def noted(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        plain.append(type(self).__mro__[1].__call__(self, *args, **kwargs))
+        return plain[-1]
+
+    try:
+        with ExitStack() as stack:
+            for block in blocks[:-1]:
+                stack.enter_context(_called_as(block, noted))
+            stack.enter_context(_called_as(blocks[-1], _ending(noted)))
+            with suppress(_Reached):
+                model(probe)
+        before = None
+        for index in range(len(blocks)):
+            before = _run(model, blocks, index, probe, before)
+            if not _same(before, plain[index]):
+                return False
+    except (OSError, MemoryError):
+        raise
+    except Exception:  # an architecture that does not work this way, in whatever way
+        return False
+    return len(plain) == len(blocks)
+
+
+def _ending(noted: Callable[..., Any]) -> Callable[..., Any]:
+    def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        noted(self, *args, **kwargs)
+        raise _Reached
+
+    return call
+
+
+def _same(one: Any, other: Any) -> bool:
+    mine, theirs = tree_flatten(one), tree_flatten(other)
+    arrays = zip(mine, theirs, strict=True) if len(mine) == len(theirs) else None
+    return arrays is not None and all(
+        bool(mx.array_equal(a, b)) for (_, a), (_, b) in arrays if isinstance(a, mx.array)
+    )

@@ -1,0 +1,82 @@
+"""GPTQ for a whole model: which grid a layer gets, and what its Hessian is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+import mlx.core as mx
+import numpy as np
+
+from mlxforge.calibrate.sequential import Hessian
+from mlxforge.models.layers.assign import Assignment
+from mlxforge.models.writing.parallel import in_order, workers
+from mlxforge.quantize.affine import Affine
+from mlxforge.quantize.gptq import Factor, prepare, quantize
+from mlxforge.quantize.importance import FEWEST_TOKENS
+from mlxforge.quantize.scheme import Scheme
+from mlxforge.quantize.search import search
+
+__all__ = ["Solver"]
+
+ROWS = 1024  # of a weight, for one thread at a time
+
+
+class Solver:
+    """``paths`` are the layers that it can solve: those with an affine scheme. ``unknown`` are
+    the experts, by path, that saw too few tokens and were rounded instead."""
+
+    def __init__(self, assignments: Iterable[Assignment], cast: str | None) -> None:
+        entries = [entry for entry in assignments if entry.scheme and entry.scheme.mode == "affine"]
+        self.paths = [entry.layer.path for entry in entries]
+        self.schemes: dict[str, Scheme] = {
+            entry.layer.path: entry.scheme for entry in entries if entry.scheme
+        }
+        self.unknown: dict[str, list[int]] = {}
+        self._dtypes = {
+            entry.layer.path: getattr(mx, entry.layer.weight.dtype_after(cast)) for entry in entries
+        }
+        self._embeddings = {e.layer.path for e in entries if e.layer.role == "embeddings"}
+        self._last: tuple[Hessian, bool, Factor] | None = None
+
+    def solve(self, path: str, expert: int | None, weight: mx.array, hessian: Hessian) -> Affine:
+        """The codes of a layer's weight, float32 [rows, columns], or of one expert's."""
+        scheme, dtype = self.schemes[path], self._dtypes[path]
+        weight = weight.astype(dtype).astype(mx.float32)  # what a cast leaves of it
+        if hessian.tokens < FEWEST_TOKENS:
+            self.unknown.setdefault(path, []).append(expert or 0)
+            return search(weight, scheme.bits, scheme.group_size, dtype)
+        factor = self._factor(path, hessian)
+        mx.eval(weight)
+        jobs = [
+            partial(_quantized, weight, start, factor, scheme, dtype)
+            for start in range(0, len(weight), ROWS)
+        ]
+        found = list(in_order(jobs, workers()))
+        if len(found) == 1:
+            return found[0]
+        return Affine(
+            mx.concatenate([part.codes for part in found]),
+            mx.concatenate([part.scales for part in found]),
+            mx.concatenate([part.biases for part in found]),
+        )
+
+    def _factor(self, path: str, hessian: Hessian) -> Factor:
+        """Layers of a stage have one Hessian, which is factorised once."""
+        both = path in self._embeddings
+        if self._last is None or self._last[0] is not hessian or self._last[1] != both:
+            matrix = hessian.matrix
+            if both:  # a head, and what turns tokens into states, where all columns matter alike
+                mean = float(np.diagonal(matrix).mean(dtype=np.float64))
+                matrix = matrix / mean + np.eye(len(matrix), dtype=matrix.dtype)
+            self._last = (hessian, both, prepare(matrix))
+        return self._last[2]
+
+
+def _quantized(
+    weight: mx.array, start: int, factor: Factor, scheme: Scheme, dtype: mx.Dtype
+) -> Affine:
+    rows = weight[start : start + ROWS]
+    found = quantize(rows, factor, scheme.bits, scheme.group_size, dtype)
+    mx.eval(found.codes, found.scales, found.biases)  # by the thread that they belong to
+    return found

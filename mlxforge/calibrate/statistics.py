@@ -1,0 +1,132 @@
+"""Mean squares of what comes into each layer: how much each column of a weight matters.
+
+The diagonal of the Hessian of a layer's squared error, as llama.cpp's imatrix holds it: one number
+per input, taken in one pass of the unquantized model, and the same for every number of bits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from mlxforge.calibrate.observe import observed
+from mlxforge.errors import ForgeError
+from mlxforge.models.layers.table import LayerTable
+from mlxforge.models.scoring.leaves.fixed import expert_count, has_matrix
+from mlxforge.models.scoring.loading import attention
+from mlxforge.progress import Progress
+from mlxforge.quantize.importance import Importance
+
+__all__ = ["measure_inputs", "read_importances", "write_importances"]
+
+WAVE_TOKENS = 2048
+TINY = 1e-30
+AS_INPUT = 0.2  # between 0.1 and 0.3 a small trained model's divergence is least
+
+
+def measure_inputs(
+    model: nn.Module,
+    paths: Iterable[str],
+    windows: np.ndarray,
+    progress: Progress,
+    heads: Collection[str] = (),
+) -> dict[str, Importance]:
+    """Run ``model`` over ``windows`` (int32 [samples, length]) and measure the layers at ``paths``.
+
+    Those in ``heads`` come last: the logits, which would be the largest product, are not computed.
+    Layers that were given nothing are left out. Raises ForgeError that names the first layer
+    whose inputs are not finite. The sums are float64, over waves of a fixed number of windows, so
+    that they depend on nothing but model and windows.
+    """
+    root = getattr(model, "whole", model)  # of a model that sees, paths are those of all of it
+    sums: dict[str, np.ndarray] = {}
+    tokens: dict[str, np.ndarray] = {}
+    modules = dict(root.named_modules())
+    size = {path: expert_count(modules[path]) for path in paths if has_matrix(modules[path])}
+
+    def tell(path: str, x: mx.array, chosen: mx.array | None) -> None:
+        found, count = _squares(x, chosen, size[path])
+        if not np.isfinite(found).all():
+            raise ForgeError(
+                f"the inputs of {path} are not finite over the calibration text",
+                "the source overflows: is its dtype float16, or a weight broken?",
+            )
+        sums[path] = sums[path] + found if path in sums else found
+        tokens[path] = tokens[path] + count if path in tokens else count
+        if path in heads:
+            raise _Enough
+
+    count, length = windows.shape
+    step = max(1, WAVE_TOKENS // length)
+    with attention(), observed(root, size, tell):
+        for start in range(0, count, step):
+            wave = mx.array(windows[start : start + step])
+            with suppress(_Enough):
+                mx.eval(model(wave))
+            progress(min(start + step, count) * length, count * length, "tokens")
+    return {path: _means(sums[path], tokens[path]) for path in sums}
+
+
+class _Enough(Exception):
+    """The inputs of the head are known, and its outputs are not wanted."""
+
+
+def _squares(x: mx.array, chosen: mx.array | None, experts: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sums over tokens of the squares of ``x`` [..., columns], per expert where there are any."""
+    columns = x.shape[-1]
+    squares = mx.square(x.astype(mx.float32))
+    if not experts or chosen is None:
+        flat = squares.reshape(-1, columns)
+        total = np.asarray(flat.sum(axis=0), dtype=np.float64)
+        return total, np.array(len(flat), dtype=np.int64)
+    batch = np.broadcast_shapes(x.shape[:-2], chosen.shape)
+    rows = mx.broadcast_to(squares.sum(axis=-2), (*batch, columns)).reshape(-1, columns)
+    owner = np.broadcast_to(np.asarray(chosen), batch).reshape(-1)
+    total = np.zeros((experts, columns))
+    for expert in np.unique(owner):
+        mine = mx.array(np.flatnonzero(owner == expert))
+        total[expert] = np.asarray(rows[mine].sum(axis=0), dtype=np.float64)
+    return total, np.bincount(owner, minlength=experts).astype(np.int64)
+
+
+def _means(total: np.ndarray, tokens: np.ndarray) -> Importance:
+    counts = np.maximum(tokens, 1)[..., None] if tokens.ndim else max(int(tokens), 1)
+    return Importance((total / counts).astype(np.float32), tokens)
+
+
+def write_importances(found: Mapping[str, Importance], folder: Path) -> None:
+    """``squares.npy``, all means one after the other, and ``squares.json``, where each begins."""
+    ordered = sorted(found.items())
+    where, start = {}, 0
+    for path, entry in ordered:
+        shape = list(entry.columns.shape)
+        where[path] = {"start": start, "shape": shape, "tokens": entry.tokens.tolist()}
+        start += entry.columns.size
+    flat = [entry.columns.reshape(-1) for _, entry in ordered]
+    np.save(folder / "squares.npy", np.concatenate(flat) if flat else np.zeros(0, np.float32))
+    (folder / "squares.json").write_text(json.dumps(where, indent=1, sort_keys=True) + "\n")
+
+
+def read_importances(folder: Path, table: LayerTable) -> dict[str, Importance]:
+    """What ``write_importances`` wrote, by path.
+
+    Embeddings that are the head as well are used in two ways: as a head, where their columns
+    matter as the states' mean squares say, and to turn tokens into states, where all matter alike.
+    Both are counted: the first with a mean of 1, the second with ``AS_INPUT``.
+    """
+    flat = np.load(folder / "squares.npy", mmap_mode="r")
+    roles = {layer.path: layer.role for layer in table.layers}
+    found = {}
+    for path, entry in json.loads((folder / "squares.json").read_bytes()).items():
+        size = int(np.prod(entry["shape"]))
+        means = np.array(flat[entry["start"] : entry["start"] + size]).reshape(entry["shape"])
+        if roles[path] == "embeddings":
+            means = AS_INPUT + means / max(float(means.mean(dtype=np.float64)), TINY)
+        found[path] = Importance(means, np.array(entry["tokens"], dtype=np.int64))
+    return found

@@ -1,0 +1,100 @@
+"""Layers that go on with other weights than those in their files: codes that were just chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from mlxforge.models.scoring.leaves.held import Holder
+from mlxforge.models.scoring.leaves.model import decoded_parts
+from mlxforge.quantize.affine import Affine, decode
+
+__all__ = ["expert_count", "fix_weight", "has_matrix", "weight_of"]
+
+
+@dataclass(frozen=True)
+class _Name:
+    name: str
+
+
+class FixedMatrix:
+    """In the place of a mlxforge.models.scoring.leaves.matrix.Matrix: the same shape, decoded from
+    codes in memory, one entry per expert."""
+
+    def __init__(self, name: str, shape: tuple[int, ...], entries: Sequence[Affine]) -> None:
+        self.weight = _Name(name)
+        self.shape = shape
+        self._entries = entries
+
+    @property
+    def rows(self) -> int:
+        rows = 1
+        for extent in self.shape[:-1]:
+            rows *= extent
+        return rows
+
+    @property
+    def columns(self) -> int:
+        return self.shape[-1]
+
+    def decode(self, start: int, stop: int) -> mx.array:
+        """Rows ``start`` to ``stop``, float32 [stop - start, columns], evaluated."""
+        own = self.rows // len(self._entries)
+        parts = []
+        while start < stop:
+            entry, first = divmod(start, own)
+            last = min(own, first + stop - start)
+            parts.append(self._rows(self._entries[entry], slice(first, last)))
+            start += last - first
+        found = parts[0] if len(parts) == 1 else mx.concatenate(parts)
+        mx.eval(found)
+        return found
+
+    def gather(self, rows: Sequence[int]) -> mx.array:
+        """Single rows, float32 [len(rows), columns], evaluated."""
+        found = mx.concatenate([self.decode(row, row + 1) for row in rows])
+        mx.eval(found)
+        return found
+
+    def _rows(self, entry: Affine, rows: slice) -> mx.array:
+        part = Affine(entry.codes[rows], entry.scales[rows], entry.biases[rows])
+        return decode(part, self.columns // part.scales.shape[-1])
+
+
+def has_matrix(module: nn.Module) -> bool:
+    """Whether a layer multiplies its inputs by its rows, and by nothing else; the projections of
+    latent attention are used both ways round."""
+    return isinstance(module, Holder) and hasattr(module, "_matrix")
+
+
+def expert_count(module: nn.Module) -> int:
+    """How many weights are stacked in a layer; 0 for a plain one."""
+    shape = module._matrix.shape
+    return int(shape[0]) if len(shape) == 3 else 0
+
+
+def weight_of(module: nn.Module, expert: int | None = None) -> mx.array:
+    """The weight of a layer, or of one of its experts: float32 [rows, columns], evaluated."""
+    matrix = module._matrix
+    if expert is None:
+        found: mx.array = matrix.decode(0, matrix.rows)
+        return found
+    own = matrix.shape[-2]
+    part: mx.array = matrix.decode(expert * own, (expert + 1) * own)
+    return part
+
+
+def fix_weight(module: nn.Module, entries: Sequence[Affine]) -> None:
+    """From now on ``module`` multiplies by what ``entries`` stand for, one per expert."""
+    assert isinstance(module, Holder)
+    mx.eval([[entry.codes, entry.scales, entry.biases] for entry in entries])
+    old = module._matrix
+    matrix = FixedMatrix(f"{old.weight.name} fixed", old.shape, entries)
+    module._matrix = matrix
+    load = dict(module._held.load)
+    load["weight"] = partial(decoded_parts, matrix, module._held.supply)
+    module._held.load = load

@@ -1,0 +1,33 @@
+"""How much each column of a weight matters, as far as a text has told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+__all__ = ["FEWEST_TOKENS", "Importance"]
+
+FEWEST_TOKENS = 64  # of an expert: fewer tell nothing of what its inputs are like
+
+
+@dataclass(frozen=True)
+class Importance:
+    """``columns`` float32 [columns], or [experts, columns] for stacked experts: the mean squares
+    of the inputs that meet them; ``tokens`` int64 [] or [experts]: over how many."""
+
+    columns: np.ndarray
+    tokens: np.ndarray
+
+    def of(self, expert: int) -> mx.array | None:
+        """Float32 [columns]; None where too few tokens came by."""
+        if self.columns.ndim == 1:
+            return mx.array(self.columns) if self.tokens >= FEWEST_TOKENS else None
+        enough = self.tokens[expert] >= FEWEST_TOKENS
+        return mx.array(self.columns[expert]) if enough else None
+
+    def unknown(self) -> list[int]:
+        """The experts that saw too few tokens."""
+        few = self.tokens < FEWEST_TOKENS
+        return [int(number) for number in np.flatnonzero(few)] if few.ndim else []

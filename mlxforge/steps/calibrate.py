@@ -1,0 +1,50 @@
+"""calibrate: what comes into every layer of the source over a text, once for all widths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlxforge.progress import Progress
+from mlxforge.steps.source import SourceStep
+
+__all__ = ["Calibrate"]
+
+
+@dataclass(frozen=True)
+class Calibrate(SourceStep):
+    """``source``, ``layers``, ``text`` -> ``tokens.npy`` (int32 [samples, sequence_length]) and
+    the mean squares of each layer's inputs (see mlxforge.calibrate.statistics)."""
+
+    samples: int
+    sequence_length: int
+    seed: int
+
+    kind = "calibrate"
+    tools = ("mlx", "mlx-lm", "transformers", "tokenizers")
+    backend = True
+    blas = True
+
+    def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
+        import numpy as np
+
+        from mlxforge.calibrate.statistics import measure_inputs, write_importances
+        from mlxforge.calibrate.windows import calibration_windows
+        from mlxforge.models.layers.inspection import Inspection
+        from mlxforge.models.scoring.loading import check_length, check_tokens, load_for_scoring
+        from mlxforge.models.source.load import load_tokenizer
+
+        check_length(inputs["source"], self.sequence_length)
+        tokenizer = load_tokenizer(inputs["source"])
+        windows = calibration_windows(
+            inputs["text"], tokenizer, self.samples, self.sequence_length, self.seed
+        )
+        np.save(out / "tokens.npy", windows)
+        model = load_for_scoring(inputs["source"], exact=True)
+        check_tokens(model, windows)
+        layers = Inspection(inputs["layers"]).table.layers
+        paths = [layer.path for layer in layers if layer.quantizable]
+        heads = {layer.path for layer in layers if layer.role in ("lm_head", "embeddings")}
+        found = measure_inputs(model, paths, windows, progress, heads)
+        write_importances(found, out)

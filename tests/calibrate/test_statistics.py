@@ -1,0 +1,163 @@
+"""What comes into layers, against plain sums over the model's own activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+from mlx_lm.utils import load_model
+
+from mlxforge.calibrate.statistics import measure_inputs, read_importances, write_importances
+from mlxforge.calibrate.windows import calibration_windows
+from mlxforge.errors import ForgeError
+from mlxforge.models.layers.inspect import inspect_model
+from mlxforge.models.layers.table import LayerTable
+from mlxforge.models.scoring.loading import load_for_scoring
+from mlxforge.models.source.load import load_source, load_tokenizer
+from tests.checkpoints import PLAIN, write
+from tests.conftest import DEMO
+
+WINDOWS = np.random.default_rng(3).integers(0, 500, size=(5, 48)).astype(np.int32)
+
+
+def table_of(folder: Path) -> LayerTable:
+    traced = load_source(folder)
+    return inspect_model(traced.model, traced.config)
+
+
+def quantizable(table: LayerTable) -> list[str]:
+    return [layer.path for layer in table.layers if layer.quantizable]
+
+
+def heads(table: LayerTable) -> set[str]:
+    return {layer.path for layer in table.layers if layer.role in ("lm_head", "embeddings")}
+
+
+def quiet(done: int, total: int, unit: str) -> None: ...
+
+
+class Noted(nn.Linear):  # type: ignore[misc]
+    """A linear layer that keeps what it is given."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        self.__dict__.setdefault("noted", []).append(np.array(x.astype(mx.float32)))
+        return super().__call__(x)
+
+
+def plain_inputs(folder: Path) -> dict[str, np.ndarray]:
+    """Every linear layer's inputs [tokens, columns], by mlx_lm's own model in float32."""
+    model, _ = load_model(folder)
+    model.set_dtype(mx.float32)
+    layers = {path: m for path, m in model.named_modules() if type(m) is nn.Linear}
+    for layer in layers.values():
+        layer.__class__ = Noted
+    mx.eval(model(mx.array(WINDOWS)))
+    return {
+        path: np.concatenate([x.reshape(-1, x.shape[-1]) for x in layer.__dict__["noted"]])
+        for path, layer in layers.items()
+    }
+
+
+@pytest.fixture
+def untied(tiny: Callable[..., Path]) -> Path:
+    return tiny(tied=False)
+
+
+def test_mean_squares_are_those_of_the_models_own_inputs(untied: Path) -> None:
+    table, plain = table_of(untied), plain_inputs(untied)
+    found = measure_inputs(
+        load_for_scoring(untied, exact=True), quantizable(table), WINDOWS, quiet, heads(table)
+    )
+    assert found.keys() == plain.keys()
+    for path, inputs in plain.items():
+        expected = np.square(inputs, dtype=np.float64).mean(axis=0)
+        assert np.allclose(found[path].columns, expected, rtol=2e-4), path
+        assert found[path].tokens == WINDOWS.size
+
+
+def test_an_embedding_counts_as_a_head_only(tiny: Callable[..., Path]) -> None:
+    folder = tiny(tied=True)
+    table = table_of(folder)
+    model = load_for_scoring(folder, exact=True)
+    found = measure_inputs(model, quantizable(table), WINDOWS, quiet, heads(table))
+    states = model.model(mx.array(WINDOWS)).reshape(-1, 128)
+    expected = np.square(np.array(states), dtype=np.float64).mean(axis=0)
+    assert np.allclose(found["model.embed_tokens"].columns, expected, rtol=2e-4)
+
+
+def test_every_expert_has_statistics_of_its_own(tmp_path: Path) -> None:
+    folder = write(PLAIN["mixtral"](), tmp_path / "mixtral")
+    table = table_of(folder)
+    found = measure_inputs(
+        load_for_scoring(folder, exact=True), quantizable(table), WINDOWS, quiet, heads(table)
+    )
+    path = "model.layers.0.block_sparse_moe.switch_mlp.gate_proj"
+    router = "model.layers.0.block_sparse_moe.gate"
+    experts = found[path]
+    assert experts.columns.shape == (4, 128) and experts.tokens.sum() == 2 * WINDOWS.size
+    together = (experts.columns * experts.tokens[:, None]).sum(axis=0) / experts.tokens.sum()
+    assert np.allclose(together, found[router].columns, rtol=1e-3)
+    assert not np.allclose(experts.columns[0], experts.columns[1], rtol=1e-2)
+
+
+def test_the_windows_may_be_cut_into_waves_at_will(
+    untied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlxforge.calibrate import statistics
+
+    table = table_of(untied)
+    paths = quantizable(table)
+    model = load_for_scoring(untied, exact=True)
+    whole = measure_inputs(model, paths, WINDOWS, quiet, heads(table))
+    monkeypatch.setattr(statistics, "WAVE_TOKENS", 48)
+    cut = measure_inputs(model, paths, WINDOWS, quiet, heads(table))
+    for path in whole:
+        assert np.allclose(whole[path].columns, cut[path].columns, rtol=1e-5)
+
+
+def test_they_come_back_from_their_file(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    folder = tiny(tied=True)
+    table = table_of(folder)
+    model = load_for_scoring(folder, exact=True)
+    found = measure_inputs(model, quantizable(table), WINDOWS, quiet, heads(table))
+    write_importances(found, tmp_path)
+    again = read_importances(tmp_path, table)
+    assert again.keys() == found.keys()
+    for path, entry in found.items():
+        assert np.array_equal(again[path].tokens, entry.tokens)
+        if path != "model.embed_tokens":
+            assert np.array_equal(again[path].columns, entry.columns)
+    embedding = again["model.embed_tokens"].columns
+    assert embedding.min() > 0.2 and np.isclose(embedding.mean(), 1.2, rtol=1e-5)
+
+
+def test_inputs_that_are_not_finite_name_the_layer(tmp_path: Path) -> None:
+    fields, weights = PLAIN["llama"]()
+    name = "model.layers.1.input_layernorm.weight"
+    weights[name] = mx.full(weights[name].shape, 3e38).astype(mx.bfloat16)
+    folder = write((fields, weights), tmp_path / "loud")
+    table = table_of(folder)
+    model = load_for_scoring(folder, exact=True)
+    with pytest.raises(ForgeError, match=r"inputs of model\.layers\.1\.self_attn\..* not finite"):
+        measure_inputs(model, quantizable(table), WINDOWS, quiet, heads(table))
+
+
+def test_a_seed_chooses_the_windows_of_a_text() -> None:
+    tokenizer = load_tokenizer(DEMO / "model")
+    text = DEMO / "heldout.txt"
+    first = calibration_windows(text, tokenizer, 6, 32, seed=1)
+    assert first.shape == (6, 32)
+    assert np.array_equal(first, calibration_windows(text, tokenizer, 6, 32, seed=1))
+    assert not np.array_equal(first, calibration_windows(text, tokenizer, 6, 32, seed=2))
+    rows = {tuple(row) for row in calibration_windows(text, tokenizer, 60, 32, seed=1)}
+    assert {tuple(row) for row in first} < rows and len(rows) == 60
+
+
+def test_too_short_a_text_says_how_many_windows_it_gives() -> None:
+    tokenizer = load_tokenizer(DEMO / "model")
+    with pytest.raises(ForgeError, match=r"gives 6 windows of 64 tokens, 4096 are wanted"):
+        calibration_windows(DEMO / "README.md", tokenizer, 4096, 64, seed=0)

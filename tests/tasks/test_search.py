@@ -1,0 +1,102 @@
+"""`scales: search` and `method: gptq` by the real command: nearer at the same bytes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import DEMO, Workspace
+
+EVALUATE = f"""\
+evaluate:
+  text: {{path: {DEMO / "heldout.txt"}}}
+  samples: 6
+  sequence_length: 128
+"""
+
+
+def recipe(scales: str, text: Path | None = None, method: str = "rtn") -> str:
+    learn = "" if text is None else f"""\
+calibrate:
+  text: {{path: {text}}}
+  overlap: flag
+  samples: 40
+  sequence_length: 64
+"""  # fmt: skip
+    source = f"source: {{path: {DEMO / 'model'}}}\n"
+    return f"{source}quantize: {{bits: 3, scales: {scales}, method: {method}}}\n{learn}{EVALUATE}"
+
+
+@pytest.fixture
+def lessons(tmp_path: Path) -> Path:
+    """Another part of the demo's language than what is scored."""
+    lines = (DEMO / "heldout.txt").read_text().splitlines()
+    path = tmp_path / "lessons.txt"
+    path.write_text("\n".join(lines[len(lines) // 2 :]))
+    return path
+
+
+def told(workspace: Workspace, name: str) -> tuple[str, float]:
+    """What the build says of the model's size, and its divergence from the source."""
+    printed = workspace.build(name)
+    size = re.search(r"size +(.*)", printed)
+    divergence = re.search(r"KL +(\S+) nats mean", printed)
+    assert size and divergence
+    return size[1], float(divergence[1])
+
+
+def test_searched_scales_are_nearer_to_the_source_at_the_same_bytes(
+    workspace: Workspace, lessons: Path
+) -> None:
+    workspace.recipe("plain", recipe("minmax"))
+    workspace.recipe("searched", recipe("search"))
+    workspace.recipe("taught", recipe("search", lessons))
+    workspace.recipe("solved", recipe("minmax", lessons, "gptq"))
+    found = [told(workspace, name) for name in ("solved", "taught", "searched", "plain")]
+    assert len({size for size, _ in found}) == 1
+    *nearer, plain = (divergence for _, divergence in found)
+    assert max(nearer) < 0.75 * plain
+    assert len(workspace.artifacts("calibrate")) == 1
+
+
+def test_recipes_that_differ_in_bits_share_what_was_learned(
+    workspace: Workspace, lessons: Path
+) -> None:
+    workspace.recipe("three", recipe("search", lessons))
+    workspace.recipe("four", recipe("search", lessons).replace("bits: 3", "bits: 4"))
+    workspace.build("three", "four")
+    assert len(workspace.artifacts("calibrate")) == 1
+    assert len(workspace.artifacts("quantize")) == 2
+
+
+def test_a_text_that_nothing_learns_from_changes_no_model(
+    workspace: Workspace, lessons: Path
+) -> None:
+    workspace.recipe("plain", recipe("minmax"))
+    workspace.recipe("same", recipe("minmax", lessons))
+    workspace.build("plain", "same")
+    assert len(workspace.artifacts("quantize")) == 1
+    assert workspace.artifacts("calibrate") == []
+
+
+def test_modes_whose_scales_are_given_have_nothing_to_search(workspace: Workspace) -> None:
+    text = recipe("search").replace("{bits: 3, ", "{mode: mxfp4, ")
+    workspace.recipe("none", text)
+    said = workspace.refused("plan", "none")
+    assert "recipes/none.yaml:2:" in said
+    assert "scales: search has nothing to search in mode mxfp4" in said
+
+
+def test_a_method_that_learns_needs_a_text(workspace: Workspace) -> None:
+    workspace.recipe("untaught", recipe("minmax", None, "gptq"))
+    said = workspace.refused("plan", "untaught")
+    assert "recipes/untaught.yaml:2:" in said
+    assert "method gptq learns from a text, and the recipe names none" in said
+
+
+def test_too_little_text_is_refused_with_what_it_gives(workspace: Workspace) -> None:
+    workspace.recipe("short", recipe("search", DEMO / "README.md"))
+    said = workspace.refused("build", "short")
+    assert "the calibration text gives 6 windows of 64 tokens, 40 are wanted" in said
