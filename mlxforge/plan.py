@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from mlxforge.errors import ForgeError, Position
-from mlxforge.evaluate.drawings import DRAWINGS
+from mlxforge.demands import check_same, check_supported, images_of, learns
+from mlxforge.errors import Position
 from mlxforge.local import Local
 from mlxforge.lock import Lock, LockedText, text_label, texts_by_section
 from mlxforge.models.source.loader import Loader
@@ -29,18 +29,15 @@ from mlxforge.steps.quantize import Quantize
 from mlxforge.steps.text import Text
 
 __all__ = [
-    "CALIBRATED",
     "Locals",
     "Node",
     "NotLocked",
     "Plan",
     "Planner",
-    "learns",
     "tool_version",
     "tools_of",
 ]
 
-CALIBRATED = ("gptq",)
 TOOLS = {*Inspect.tools, *Quantize.tools, *Baseline.tools, *Evaluate.tools}
 
 
@@ -122,7 +119,7 @@ class Planner:
         Raises ForgeError for what no step can do, NotLocked for what is on the Hub and not in
         the lock.
         """
-        _check_supported(recipe)
+        check_supported(recipe)
         locked = _locked_texts(recipe, lock)
         origin = origin_of(recipe, lock, local)
         source, wants = self._kept(origin.files), origin.wants
@@ -141,7 +138,7 @@ class Planner:
                 scored = Baseline(wanted.samples, wanted.sequence_length, **wants)
                 baseline = self._node(scored, ("source", source), ("text", text))
                 inputs += (("source", source), ("baseline", baseline))
-            if images := _images(recipe, wants["loader"]):
+            if images := images_of(recipe, wants["loader"]):
                 shown = Answers(images, wanted.max_tokens, **wants)
                 inputs += (("answers", self._node(shown, ("source", source))),)
             metrics = wanted.metrics if baseline else ()
@@ -211,29 +208,10 @@ class Planner:
         if recipe.evaluate is None or len(texts) < 2:
             return None
         if texts["calibrate"].key == texts["evaluate"].key:
-            _check_same(recipe)
+            check_same(recipe)
         step = Overlap(recipe.evaluate.samples * recipe.evaluate.sequence_length)
         inputs = (("calibration", texts["calibrate"]), ("evaluation", texts["evaluate"]))
         return self._node(step, *inputs)
-
-
-def learns(recipe: Recipe) -> bool:
-    """Whether the model depends on the calibration text."""
-    return recipe.quantize.method in CALIBRATED or recipe.quantize.scales == "search"
-
-
-def _images(recipe: Recipe, loader: Loader) -> tuple[str, ...]:
-    """What is drawn and shown to a model that may see."""
-    images = recipe.evaluate.images if recipe.evaluate else ()
-    if loader == "mlx_vlm":
-        return tuple(DRAWINGS) if images is None else images
-    if images:
-        raise ForgeError(
-            "evaluate.images: mlx_lm makes this model, which sees no images",
-            "leave evaluate.images out",
-            at=recipe.positions.get(("evaluate", "images")),
-        )
-    return ()
 
 
 def _identity(value: Node | Local) -> Hashable:
@@ -251,49 +229,3 @@ def _locked_texts(recipe: Recipe, lock: Lock | None) -> dict[str, LockedText]:
                 raise not_locked(recipe, f"the data set {text.dataset}", text.at)
             found[section] = locked
     return found
-
-
-def _check_supported(recipe: Recipe) -> None:
-    wanted = recipe.quantize
-    for key, value, able in (
-        ("method", wanted.method, ("rtn", "none", "gptq")),
-        ("scales", wanted.scales, ("minmax", "search")),
-        ("refine", wanted.refine, ("none",)),
-    ):
-        if value not in able:
-            raise ForgeError(
-                f"{key} {value} cannot be built by this version",
-                f"it builds: {', '.join(able)}",
-                at=recipe.positions.get(("quantize", key)),
-            )
-    if wanted.method in CALIBRATED and not (recipe.calibrate and recipe.calibrate.text):
-        raise ForgeError(
-            f"method {wanted.method} learns from a text, and the recipe names none",
-            "calibrate: {text: {path: …}} or {dataset: …}",
-            at=recipe.positions.get(("quantize", "method")),
-        )
-    if wanted.method in CALIBRATED and wanted.mode != "affine":
-        raise ForgeError(
-            f"method {wanted.method} cannot do mode {wanted.mode}: its scales are given",
-            "use mode: affine, or method: rtn",
-            at=recipe.positions.get(("quantize", "mode")),
-        )
-    if wanted.scales == "search" and wanted.mode != "affine" and wanted.method != "none":
-        raise ForgeError(
-            f"scales: search has nothing to search in mode {wanted.mode}: its scales are 8-bit",
-            "use mode: affine, or leave scales out",
-            at=recipe.positions.get(("quantize", "scales")),
-        )
-    texts = texts_by_section(recipe)
-    if len(texts) == 2 and texts["calibrate"] == texts["evaluate"]:
-        _check_same(recipe)
-
-
-def _check_same(recipe: Recipe) -> None:
-    """The two texts are one."""
-    if recipe.calibrate and recipe.calibrate.text and recipe.calibrate.overlap == "refuse":
-        raise ForgeError(
-            "calibrate.text and evaluate.text are the same: the score would be of no use",
-            "use another split or text, or `calibrate: {overlap: flag}` to be told only",
-            at=recipe.calibrate.text.at,
-        )

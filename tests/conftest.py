@@ -22,8 +22,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that no worker is left alone with one at the end."""
-    long = ("real/test_smollm2", "faults/test_kill", "tasks/test_build", "real/test_demo")
-    items.sort(key=lambda item: next((n for n, p in enumerate(long) if p in str(item.path)), 9))
+    long = (
+        "real/test_smollm2", "test_generated_recipes", "faults/test_kill", "hub/test_killed",
+        "recipes/test_builds",
+        "models/test_every_vision", "tasks/test_build", "real/test_demo", "tasks/test_search",
+        "hub/test_plan_headers", "tasks/test_vision", "faults/test_bad_source",
+        "models/test_every_architecture", "tasks/test_forecast", "hub/test_upload",
+    )  # fmt: skip
+    items.sort(key=lambda item: next((n for n, p in enumerate(long) if p in str(item.path)), 99))
 
 
 class Workspace:

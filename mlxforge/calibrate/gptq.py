@@ -9,6 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlxforge.calibrate.sequential import Hessian
+from mlxforge.calibrate.statistics import AS_INPUT
 from mlxforge.models.layers.assign import Assignment
 from mlxforge.models.writing.parallel import in_order, workers
 from mlxforge.quantize.affine import Affine
@@ -19,6 +20,7 @@ from mlxforge.quantize.search import search
 
 __all__ = ["Solver"]
 
+DAMPING = 0.03  # of the mean of the diagonal
 ROWS = 1024  # of a weight, for one thread at a time
 
 
@@ -68,8 +70,8 @@ class Solver:
             matrix = hessian.matrix
             if both:  # a head, and what turns tokens into states, where all columns matter alike
                 mean = float(np.diagonal(matrix).mean(dtype=np.float64))
-                matrix = matrix / mean + np.eye(len(matrix), dtype=matrix.dtype)
-            self._last = (hessian, both, prepare(matrix))
+                matrix = matrix / mean + AS_INPUT * np.eye(len(matrix), dtype=matrix.dtype)
+            self._last = (hessian, both, prepare(matrix, damping=DAMPING))
         return self._last[2]
 
 

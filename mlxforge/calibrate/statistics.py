@@ -23,7 +23,7 @@ from mlxforge.models.scoring.loading import attention
 from mlxforge.progress import Progress
 from mlxforge.quantize.importance import Importance
 
-__all__ = ["measure_inputs", "read_importances", "write_importances"]
+__all__ = ["AS_INPUT", "measure_inputs", "read_importances", "write_importances"]
 
 WAVE_TOKENS = 2048
 TINY = 1e-30

@@ -169,7 +169,7 @@ def asked(made: Made, folder: Path) -> list[int]:
 
 def test_an_answer_comes_with_what_the_model_thought_of_every_token(made: Made) -> None:
     if made.name == LARGE:
-        return  # minutes without an optimized BLAS; tests/tasks/test_vision.py has it answer
+        return  # minutes without an optimized BLAS
     seer = Seer(load_for_scoring(made.source).whole, made.source)
     told = seer.answer(made.image, PROMPT, 6)
     echo = seer.answer(made.image, PROMPT, len(told.tokens), said=told.tokens)

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from tests.checkpoints.vision import VISION
 from tests.checkpoints.vision.once import once
-from tests.checkpoints.vision.talk import answer, answer_apart
+from tests.checkpoints.vision.talk import answer
 
 Folders = Callable[[str], Path]
 
@@ -46,13 +46,6 @@ def test_it_answers_by_what_the_image_shows(name: str, folders: Folders) -> None
     assert len(disc) == 8
     assert disc == answer(folders(name), red_disc(), PROMPT, 8)
     assert disc != answer(folders(name), yellow_box(), PROMPT, 8)
-
-
-def test_the_one_with_a_tower_of_full_size_answers(folders: Folders, tmp_path: Path) -> None:
-    red_disc().save(tmp_path / "disc.png")
-    told = answer_apart(folders(LARGE), tmp_path / "disc.png", PROMPT, 8)
-    assert len(told) == 8
-    assert len(set(told)) > 1
 
 
 @pytest.mark.parametrize("name", sorted(VISION))

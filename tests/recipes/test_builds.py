@@ -23,15 +23,16 @@ from tests.recipes.families import FAMILIES, bits_of
 from tests.recipes.releases import RELEASES
 from tests.recipes.small import released
 
-EVALUATE = f"""
-  text: {{path: {DEMO}/heldout.txt}}
-  samples: 1
-  sequence_length: 32
-  max_tokens: 2
-"""
-
-IMAGES = {"gemma-3-4b": "[shapes]", "phi35-vision": "[]"}
-"""Of the models that see; Phi's tower has a fixed size, and would look at one for minutes."""
+TEXT = f"text: {{path: {DEMO}/heldout.txt}}, samples: 1, sequence_length: 32"
+EVALUATE = {
+    "phi35-mini": f"{{{TEXT}}}",
+    "phi35-moe": f"{{{TEXT}}}",
+    "gpt-oss-20b": f"{{{TEXT}}}",
+    "gemma-3-4b": f"{{{TEXT}, images: [shapes]}}",
+    "phi35-vision": f"{{{TEXT}, images: []}}",
+}
+"""What is scored: one of each kind, as tests/models scores every architecture. The others answer a
+prompt. Phi's tower has a fixed size, and would look at an image for minutes."""
 
 BUILT = {
     recipe: wanted
@@ -49,7 +50,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     for recipe in (ROOT / "recipes").glob("*.yaml"):
         shutil.copy(recipe, workspace.root / "recipes")
     hub = workspace.root / "recipes" / "_hub.yaml"
-    hub.write_text(hub.read_text().rstrip() + EVALUATE)
+    hub.write_text(hub.read_text().rstrip() + "\n  max_tokens: 2\n")
     mx.random.seed(11)
     for name, family in FAMILIES.items():
         small = released(family.small(root / name), RELEASES[name])
@@ -58,8 +59,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
             r"^  repo: .*$", f"  path: {small}", recipe.read_text(), flags=re.M
         )
         assert changes == 1
-        shown = f"evaluate: {{images: {IMAGES[name]}}}\n" if name in IMAGES else ""
-        recipe.write_text(local + shown)
+        scored = f"evaluate: {EVALUATE[name]}\n" if name in EVALUATE else ""
+        recipe.write_text(local + scored)
     return workspace
 
 

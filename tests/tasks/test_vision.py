@@ -46,17 +46,6 @@ def test_a_model_is_shown_every_drawing_and_compared_with_its_source(
     assert "quantize" not in again.stderr and again.returncode == 0
 
 
-def test_a_tower_of_full_size_answers_too(
-    workspace: Workspace, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    source = once("phi3_v", tmp_path_factory)
-    evaluate = TEXT + "  images: [shapes]\n  max_tokens: 3\n"
-    workspace.recipe("large", recipe(source, evaluate))
-    workspace.build("large")
-    (entry,) = result(workspace)["images"]
-    assert entry["image"] == "shapes" and 0 < entry["kl_divergence"] < 1
-
-
 def test_one_that_is_not_scored_is_not_shown_anything(
     workspace: Workspace, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from mlxforge.checks import check_layers, inspect_now, layer_table
+from mlxforge.demands import CALIBRATED, learns
 from mlxforge.errors import ForgeError
 from mlxforge.hub.cache import offline
 from mlxforge.lock import texts_by_section
 from mlxforge.models.layers.size import assignment_bytes, model_size
-from mlxforge.plan import CALIBRATED, NotLocked, Plan, learns
+from mlxforge.plan import NotLocked, Plan
 from mlxforge.project import Project
 from mlxforge.recipe.model import Recipe
 from mlxforge.report.changes import changes

@@ -1,0 +1,80 @@
+"""What a recipe may ask of this version, and what it asks without saying so."""
+
+from __future__ import annotations
+
+from mlxforge.errors import ForgeError
+from mlxforge.evaluate.drawings import DRAWINGS
+from mlxforge.lock import texts_by_section
+from mlxforge.models.source.loader import Loader
+from mlxforge.recipe.model import Recipe
+
+__all__ = ["CALIBRATED", "check_same", "check_supported", "images_of", "learns"]
+
+CALIBRATED = ("gptq",)
+"""Methods that cannot do without a text."""
+
+
+def learns(recipe: Recipe) -> bool:
+    """Whether the model depends on the calibration text."""
+    return recipe.quantize.method in CALIBRATED or recipe.quantize.scales == "search"
+
+
+def images_of(recipe: Recipe, loader: Loader) -> tuple[str, ...]:
+    """What is drawn and shown to a model that may see."""
+    images = recipe.evaluate.images if recipe.evaluate else ()
+    if loader == "mlx_vlm":
+        return tuple(DRAWINGS) if images is None else images
+    if images:
+        raise ForgeError(
+            "evaluate.images: mlx_lm makes this model, which sees no images",
+            "leave evaluate.images out",
+            at=recipe.positions.get(("evaluate", "images")),
+        )
+    return ()
+
+
+def check_supported(recipe: Recipe) -> None:
+    """Raises ForgeError for what no step can do, as far as the recipe alone tells."""
+    wanted = recipe.quantize
+    for key, value, able in (
+        ("method", wanted.method, ("rtn", "none", "gptq")),
+        ("scales", wanted.scales, ("minmax", "search")),
+        ("refine", wanted.refine, ("none",)),
+    ):
+        if value not in able:
+            raise ForgeError(
+                f"{key} {value} cannot be built by this version",
+                f"it builds: {', '.join(able)}",
+                at=recipe.positions.get(("quantize", key)),
+            )
+    if wanted.method in CALIBRATED and not (recipe.calibrate and recipe.calibrate.text):
+        raise ForgeError(
+            f"method {wanted.method} learns from a text, and the recipe names none",
+            "calibrate: {text: {path: …}} or {dataset: …}",
+            at=recipe.positions.get(("quantize", "method")),
+        )
+    if wanted.method in CALIBRATED and wanted.mode != "affine":
+        raise ForgeError(
+            f"method {wanted.method} cannot do mode {wanted.mode}: its scales are given",
+            "use mode: affine, or method: rtn",
+            at=recipe.positions.get(("quantize", "mode")),
+        )
+    if wanted.scales == "search" and wanted.mode != "affine" and wanted.method != "none":
+        raise ForgeError(
+            f"scales: search has nothing to search in mode {wanted.mode}: its scales are 8-bit",
+            "use mode: affine, or leave scales out",
+            at=recipe.positions.get(("quantize", "scales")),
+        )
+    texts = texts_by_section(recipe)
+    if len(texts) == 2 and texts["calibrate"] == texts["evaluate"]:
+        check_same(recipe)
+
+
+def check_same(recipe: Recipe) -> None:
+    """Raises ForgeError unless the recipe allows that its two texts are one."""
+    if recipe.calibrate and recipe.calibrate.text and recipe.calibrate.overlap == "refuse":
+        raise ForgeError(
+            "calibrate.text and evaluate.text are the same: the score would be of no use",
+            "use another split or text, or `calibrate: {overlap: flag}` to be told only",
+            at=recipe.calibrate.text.at,
+        )
