@@ -144,7 +144,7 @@ def test_every_generated_recipe_is_refused_or_planned_the_same_twice(
     seen = {"planned": 0, "refused": 0}
 
     @settings(
-        max_examples=5000, deadline=5000, database=None,
+        max_examples=2500, deadline=5000, database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )  # fmt: skip
     @given(recipe=recipes())

@@ -155,7 +155,7 @@ def test_processor_and_templates_are_the_sources_byte_for_byte(made: Made) -> No
 
 def test_both_builds_are_read_back_and_the_plain_one_says_what_upstreams_says(made: Made) -> None:
     ours, theirs = asked(made, made.plain.folder), asked(made, made.theirs)
-    assert ours == theirs and len(ours) == 6
+    assert ours == theirs and len(ours) == (2 if made.name == LARGE else 6)
     if made.name != LARGE:
         assert len(asked(made, made.mixed.folder)) == 6
 
@@ -163,7 +163,7 @@ def test_both_builds_are_read_back_and_the_plain_one_says_what_upstreams_says(ma
 def asked(made: Made, folder: Path) -> list[int]:
     """By mlx_vlm alone, which loads the folder strictly."""
     if made.name == LARGE:
-        return answer_apart(folder, made.image, PROMPT, 6)
+        return answer_apart(folder, made.image, PROMPT, 2)
     return answer(folder, Image.open(made.image), PROMPT, 6)
 
 
