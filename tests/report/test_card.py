@@ -416,6 +416,11 @@ def test_markup_from_elsewhere_is_text(text: str) -> None:
         check_text(with_texts((around,) * 9, around))
 
 
+@pytest.mark.parametrize("end", ["\\", "\ud800", ")", "(", " b", "<b>", "`", "[c](d)"], ids=ascii)
+def test_an_address_from_elsewhere_ends_where_its_link_ends(end: str) -> None:
+    check_text(with_texts(("",) * 9, f"https://a.b{end}"))
+
+
 def test_bare_addresses_do_not_become_links() -> None:
     assert escaped("see https://a.b or www.a.b, a: b") == (
         "see https&#58;//a.b or www&#46;a.b, a: b"

@@ -20,6 +20,8 @@ _MEANT = re.compile(
 )
 _NOT_IN_CODE = re.compile(r"[`|\\<>&$]")
 _NOT_IN_TEXT = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]")
+# what an address keeps (RFC 3986), but the round brackets, which would end Markdown's link
+_IN_ADDRESSES = "%:/?#[]@!$&'*+,;=~"
 _REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -27,6 +29,7 @@ def one_line(text: str) -> str:
     """``text`` without line breaks; U+FFFD for what cannot be shown, surrogates too."""
     line = " ".join(text.split())
     return "".join(sign if sign.isprintable() else _REPLACED for sign in line)
+
 
 
 def escaped(text: str) -> str:
@@ -42,7 +45,8 @@ def code(text: str) -> str:
 
 def link(text: str, target: str) -> str:
     """``target`` is an address, or the name of a file beside the card."""
-    address = target if target.startswith("https://") else quote(one_line(target))
+    line = one_line(target)
+    address = quote(line, safe=_IN_ADDRESSES) if line.startswith("https://") else quote(line)
     return f"[{escaped(text)}]({address})"
 
 
