@@ -31,7 +31,6 @@ def one_line(text: str) -> str:
     return "".join(sign if sign.isprintable() else _REPLACED for sign in line)
 
 
-
 def escaped(text: str) -> str:
     """One line that reads as ``text`` wherever it stands but at a line's beginning."""
     return _MEANT.sub(lambda found: f"&#{ord(found[0])};", one_line(text))
