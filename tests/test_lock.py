@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mlxforge.errors import ForgeError
@@ -171,6 +171,13 @@ models = st.builds(
     tools=st.dictionaries(names, names, max_size=3),
     models=st.dictionaries(names, models, max_size=2),
     texts=st.dictionaries(names, texts, max_size=3),
+)
+@example(
+    revision="<<",
+    files={"<<": {"size": 1, "sha256": "0" * 64}},
+    tools={"<<": "="},
+    models={},
+    texts={},
 )
 def test_whatever_is_written_is_read_again(
     path: Path,

@@ -103,7 +103,7 @@ class _Builder:
             key, at, _, _ = self.node(event, depth=depth)
             if not isinstance(key, str):
                 self.fail(event, "a key must be text", "put it in quotes")
-            if key == "<<":
+            if key == "<<" and event.style in (None, ""):
                 self.fail(event, "merge keys (<<) are not for recipes", "use extends")
             if first := found.get(key):
                 hint = f"first on line {first.key_at.line}"

@@ -88,6 +88,10 @@ def test_windows_line_ends_are_line_ends() -> None:
     assert plain(read(b"a: 1\r\nb: x\r\n", "a.yaml")) == {"a": 1, "b": "x"}
 
 
+def test_a_key_in_quotes_is_a_key_whatever_it_looks_like() -> None:
+    assert plain(read(b'"<<": 1\n"4": 2\n', "a.yaml")) == {"<<": 1, "4": 2}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
