@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from mlxforge.errors import ForgeError
-from mlxforge.models.layers.assign import Assignment, assign
+from mlxforge.models.layers.assign import CHOSEN, UNCHOSEN, Assignment, assign, is_free
 from mlxforge.models.layers.table import LayerTable
+from mlxforge.models.layers.widths import check_target
 from mlxforge.plan import Node, Plan
 from mlxforge.project import Project
 from mlxforge.steps.headers import Headers
@@ -50,7 +52,19 @@ def layer_table(project: Project, plan: Plan) -> LayerTable:
 
 def check_layers(project: Project, plan: Plan) -> tuple[Assignment, ...]:
     """One decision per layer. Raises ForgeError at the recipe's line that cannot be followed."""
-    return assign(layer_table(project, plan), plan.recipe.quantize)
+    table = layer_table(project, plan)
+    assignments = assign(table, plan.wanted)
+    if plan.sensitivity is not None:
+        check_target(table, assignments, plan.recipe)
+        return tuple(
+            replace(entry, reason=UNCHOSEN, at=None) if is_free(entry) else entry
+            for entry in assignments
+        )
+    lock = f"{CHOSEN} ({plan.recipe.name}.lock)"
+    return tuple(
+        replace(entry, reason=lock, at=None) if entry.reason == CHOSEN else entry
+        for entry in assignments
+    )
 
 
 def check_heads(project: Project, plan: Plan) -> None:

@@ -6,17 +6,16 @@ from mlxforge.errors import ForgeError
 from mlxforge.evaluate.drawings import DRAWINGS
 from mlxforge.lock import texts_by_section
 from mlxforge.models.source.loader import Loader
+from mlxforge.recipe.methods import calibrated
 from mlxforge.recipe.model import Recipe
 
-__all__ = ["CALIBRATED", "check_same", "check_supported", "images_of", "learns"]
-
-CALIBRATED = ("gptq",)
-"""Methods that cannot do without a text."""
+__all__ = ["check_same", "check_supported", "images_of", "learns"]
 
 
 def learns(recipe: Recipe) -> bool:
     """Whether the model depends on the calibration text."""
-    return recipe.quantize.method in CALIBRATED or recipe.quantize.scales == "search"
+    wanted = recipe.quantize
+    return bool(calibrated(wanted.method, wanted.refine)) or wanted.scales == "search"
 
 
 def images_of(recipe: Recipe, loader: Loader) -> tuple[str, ...]:
@@ -36,26 +35,10 @@ def images_of(recipe: Recipe, loader: Loader) -> tuple[str, ...]:
 def check_supported(recipe: Recipe) -> None:
     """Raises ForgeError for what no step can do, as far as the recipe alone tells."""
     wanted = recipe.quantize
-    for key, value, able in (
-        ("method", wanted.method, ("rtn", "none", "gptq")),
-        ("scales", wanted.scales, ("minmax", "search")),
-        ("refine", wanted.refine, ("none",)),
-    ):
-        if value not in able:
-            raise ForgeError(
-                f"{key} {value} cannot be built by this version",
-                f"it builds: {', '.join(able)}",
-                at=recipe.positions.get(("quantize", key)),
-            )
-    if wanted.method in CALIBRATED and not (recipe.calibrate and recipe.calibrate.text):
+    if (method := calibrated(wanted.method, wanted.refine)) and wanted.mode != "affine":
+        key = "method" if wanted.method == method else "refine"
         raise ForgeError(
-            f"method {wanted.method} learns from a text, and the recipe names none",
-            "calibrate: {text: {path: …}} or {dataset: …}",
-            at=recipe.positions.get(("quantize", "method")),
-        )
-    if wanted.method in CALIBRATED and wanted.mode != "affine":
-        raise ForgeError(
-            f"method {wanted.method} cannot do mode {wanted.mode}: its scales are given",
+            f"{key} {method} cannot do mode {wanted.mode}: its scales are given",
             "use mode: affine, or method: rtn",
             at=recipe.positions.get(("quantize", "mode")),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from mlxforge.errors import ForgeError
 from mlxforge.hub.verify import check_files, check_nothing_else
@@ -36,7 +37,10 @@ def execute(
             for _, value in node.inputs:
                 _check_input(project, value)
             started = time.monotonic()
-            with store.staging(node.key) as out:
+            with ExitStack() as stack:
+                if node.step.checkpoints:
+                    inputs["checkpoints"] = stack.enter_context(store.checkpoints(node.key))
+                out = stack.enter_context(store.staging(node.key))
                 log = store.log(node.kind, node.key)
                 meter = Meter(progress)
                 outcome = run_in_process(node.step, inputs, out, log, meter)

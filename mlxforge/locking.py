@@ -17,8 +17,10 @@ from mlxforge.lock import (
     lock_file,
     text_label,
     texts_of,
+    widths_of,
     write_lock,
 )
+from mlxforge.lock.digests import document_digest, model_digest, recipe_digest
 from mlxforge.lock.drift import Moved, drift
 from mlxforge.models.device import backend
 from mlxforge.models.source.loader import Loader, loader_of
@@ -27,7 +29,6 @@ from mlxforge.project import Project
 from mlxforge.recipe.further import check_there
 from mlxforge.recipe.model import Recipe, Text
 from mlxforge.sources import local_loader
-from mlxforge.store.keys import digest
 
 __all__ = [
     "complete_lock",
@@ -43,25 +44,10 @@ __all__ = [
 FEW = 5  # names in a message
 
 
-def recipe_digest(recipe: Recipe) -> str:
-    """Of everything that the recipe says of the model and its score, defaults filled in."""
-    return document_digest(recipe.document)
-
-
-def document_digest(document: Mapping[str, Any]) -> str:
-    """The same of a resolved recipe's document."""
-    apart = ("upload", "name")
-    return digest({key: value for key, value in document.items() if key not in apart})
-
-
-def model_digest(document: Mapping[str, Any]) -> str:
-    """Of what a resolved recipe says of the model, and not of its score."""
-    return digest({key: document.get(key) for key in ("source", "quantize", "calibrate")})
-
-
 def lock_now(project: Project, recipe: Recipe, ask: bool = True) -> Lock:
     """What the recipe's names stand for now. ``ask`` the Hub, or keep what its lock says of
-    source and data sets; recipes of one source or data set ask once."""
+    source and data sets; recipes of one source or data set ask once. Widths that were chosen for
+    this very recipe stay: they are no moving name."""
     lock = project.lock(recipe) or Lock()
     source = None
     if recipe.source.repo is not None:
@@ -72,12 +58,14 @@ def lock_now(project: Project, recipe: Recipe, ask: bool = True) -> Lock:
         if ask or text.path or label in lock.texts
     }
     tools = {name: tool_version(name) for name in tools_of(recipe, _loader(recipe, source))}
-    return Lock(source, recipe_digest(recipe), tools, texts=texts)
+    widths = widths_of(recipe, lock)
+    return Lock(source, recipe_digest(recipe), tools, texts=texts, widths=widths)
 
 
 def make_lock(project: Project, recipe: Recipe) -> Path:
-    """Lock the recipe to what its names stand for now, whatever its lock said."""
-    return _write(project, recipe, lock_now(project, recipe))
+    """Lock the recipe to what its names stand for now, whatever its lock said. Widths are left to
+    the next build to choose."""
+    return _write(project, recipe, replace(lock_now(project, recipe), widths=None))
 
 
 def complete_lock(project: Project, recipe: Recipe) -> list[str]:

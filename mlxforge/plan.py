@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from mlxforge.demands import check_same, check_supported, images_of, learns
 from mlxforge.errors import Position
 from mlxforge.local import Local
-from mlxforge.lock import Lock, LockedText, text_label, texts_by_section
+from mlxforge.lock import Lock, LockedText, text_label, texts_by_section, widths_of
 from mlxforge.models.source.loader import Loader
 from mlxforge.nodes import Node, tool_version
+from mlxforge.recipe.model import Quantize as Wanted
 from mlxforge.recipe.model import Recipe
 from mlxforge.recipe.model import Text as WantedText
 from mlxforge.sources import Locals, NotLocked, Origin, not_locked, origin_of
+from mlxforge.stages import measuring, weights
 from mlxforge.steps.answers import Answers
 from mlxforge.steps.base import Step
 from mlxforge.steps.baseline import Baseline
 from mlxforge.steps.calibrate import Calibrate
 from mlxforge.steps.download import Download
 from mlxforge.steps.evaluate import Evaluate
-from mlxforge.steps.gptq import Gptq
 from mlxforge.steps.inspect import Inspect
 from mlxforge.steps.overlap import Overlap
 from mlxforge.steps.quantize import Quantize
@@ -50,24 +51,30 @@ def tools_of(recipe: Recipe, loader: Loader = "mlx_lm") -> list[str]:
 
 @dataclass(frozen=True)
 class Plan:
-    """``texts``: those that the recipe names, by its section, ``calibrate`` or ``evaluate``."""
+    """``wanted`` is the recipe's section, with the widths that its lock has for it. ``texts``:
+    those that the recipe names, by its section, ``calibrate`` or ``evaluate``. ``sensitivity``:
+    where widths are still to be chosen, by what it measures; the steps are then those up to it,
+    and ``quantize`` and what follows cannot be run yet."""
 
     recipe: Recipe
+    wanted: Wanted
     inspect: Node
     quantize: Node
     baseline: Node | None
     evaluate: Node | None
     texts: Mapping[str, Node | Local]
     overlap: Node | None
+    sensitivity: Node | None = None
 
     @property
     def final(self) -> Node:
-        return self.evaluate or self.quantize
+        return self.sensitivity or self.evaluate or self.quantize
 
     @property
     def ends(self) -> tuple[Node, ...]:
         """The steps that are asked for; all others are there for one of these."""
-        ends = (self.overlap, self.quantize, self.evaluate)
+        makes = (self.quantize, self.evaluate) if self.sensitivity is None else (self.sensitivity,)
+        ends = (self.overlap, *makes)
         return tuple(node for node in ends if node is not None)
 
     @cached_property
@@ -93,6 +100,9 @@ class Plan:
         """What each step is to this recipe, by its key: its kind, and where it makes a text,
         which: ``download evaluate.text``."""
         names = {node.key: node.kind for node in self.nodes()}
+        for node in self.nodes():
+            if node.kind == "quantize" and node.key != self.quantize.key:
+                names[node.key] = "quantize before dwq"
         for section, text in self.texts.items():
             for node in text.below() if isinstance(text, Node) else ():
                 names[node.key] = f"{node.kind} {section}.text"
@@ -129,7 +139,11 @@ class Planner:
             for section, text in texts_by_section(recipe).items()
         }
         calibrate = self._calibrate(recipe, source, inspect, texts, wants)
-        quantize = self._quantize(recipe, source, inspect, calibrate, origin)
+        wished = _with_widths(recipe, lock)
+        inputs_of = (source, inspect, calibrate, origin)
+        quantize = self._quantize(weights, wished, *inputs_of)
+        sensitivity = self._quantize(measuring, wished, *inputs_of)
+        assert quantize is not None
         baseline = evaluate = None
         wanted = recipe.evaluate
         if wanted is not None:
@@ -145,7 +159,9 @@ class Planner:
             step = Evaluate(tuple(metrics), wanted.prompts, wanted.max_tokens, **wants)
             evaluate = self._node(step, *inputs)
         overlap = self._overlap(recipe, texts)
-        return Plan(recipe, inspect, quantize, baseline, evaluate, texts, overlap)
+        return Plan(
+            recipe, wished, inspect, quantize, baseline, evaluate, texts, overlap, sensitivity
+        )
 
     def _kept(self, made: Node | Local) -> Node | Local:
         return self._nodes.setdefault(made.key, made) if isinstance(made, Node) else made
@@ -173,27 +189,28 @@ class Planner:
 
     def _quantize(
         self,
-        recipe: Recipe,
+        make: Callable[..., Node | None],
+        wanted: Wanted,
         source: Node | Local,
         inspect: Node,
         calibrate: Node | None,
         origin: Origin,
-    ) -> Node:
-        # by the recipe's section: the step's own rules are dicts, and cannot be looked up by
+    ) -> Node | None:
+        # by the recipe's section: the steps' own rules are dicts, and cannot be looked up by
         learned = calibrate.key if calibrate else None
-        made_of = (recipe.quantize, _identity(source), learned, *origin.wants.values())
+        made_of = (make, wanted, _identity(source), learned, *origin.wants.values())
         if made_of not in self._nodes:
-            step = Quantize.of(recipe.quantize, **origin.wants)
             # the layers first: what is wrong with them is told before anything is downloaded
-            inputs: tuple[tuple[str, Node | Local], ...] = (("layers", inspect), ("source", source))
-            if calibrate is not None:
-                learned_from = ("calibration", calibrate)
-                if recipe.quantize.method == "gptq":
-                    chosen = Node(Gptq.of(recipe.quantize, **origin.wants), (*inputs, learned_from))
-                    learned_from = ("chosen", chosen)
-                inputs += (learned_from,)
-            self._nodes[made_of] = Node(step, inputs)
+            inputs = (("layers", inspect), ("source", source))
+            made = make(self._kept_node, wanted, inputs, calibrate, origin.wants)
+            if made is None:
+                return None
+            self._nodes[made_of] = made
         return self._nodes[made_of]
+
+    def _kept_node(self, step: Step, inputs: tuple[tuple[str, Node | Local], ...]) -> Node:
+        made = Node(step, inputs)
+        return self._nodes.setdefault(made.key, made)
 
     def _text(self, text: WantedText, locked: LockedText | None, local: Locals) -> Node | Local:
         if text.path is not None:
@@ -212,6 +229,14 @@ class Planner:
         step = Overlap(recipe.evaluate.samples * recipe.evaluate.sequence_length)
         inputs = (("calibration", texts["calibrate"]), ("evaluation", texts["evaluate"]))
         return self._node(step, *inputs)
+
+
+def _with_widths(recipe: Recipe, lock: Lock | None) -> Wanted:
+    """The recipe's section, with the widths that were chosen for it."""
+    chosen = widths_of(recipe, lock)
+    if chosen is None:
+        return recipe.quantize
+    return replace(recipe.quantize, widths=tuple(sorted(chosen.layers.items())))
 
 
 def _identity(value: Node | Local) -> Hashable:

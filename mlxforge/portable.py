@@ -42,7 +42,10 @@ def portable_lock(recipe: Recipe, lock: Lock) -> bytes:
         for backend, model in lock.models.items()
     }
     digest = digests.get(lock.recipe or "", lock.recipe)
-    changed = replace(lock, recipe=digest, texts=texts, models=models)
+    widths = lock.widths
+    if widths is not None:
+        widths = replace(widths, recipe=digests.get(widths.recipe, widths.recipe))
+    changed = replace(lock, recipe=digest, texts=texts, models=models, widths=widths)
     return lock_text(recipe.name, changed).encode()
 
 

@@ -17,6 +17,7 @@ from mlxforge.lock import (
     LockedModel,
     LockedSource,
     LockedText,
+    LockedWidths,
     lock_file,
     read_lock,
     texts_of,
@@ -43,6 +44,7 @@ LOCK = Lock(
     {"mlx-lm": "0.32.2", "mlx": "0.32.4"},
     {"cpu": LockedModel("c0de" * 16, TENSORS)},
     TEXTS,
+    LockedWidths("77aa" * 16, 4.4987, {"model.layers.0.mlp.up_proj": 3, "lm_head": 6}),
 )
 TEXT = f"""\
 # What demo stood for. Made by mlxforge; commit it with the recipe.
@@ -67,6 +69,12 @@ texts:
     commit: "{"b086" * 10}"
     files:
       "plain/test-00000-of-00001.parquet": {{size: 732610, sha256: "{"5f1b" * 16}"}}
+widths:
+  recipe: "{"77aa" * 16}"
+  bits_per_weight: 4.4987
+  layers: |
+    6 lm_head
+    3 model.layers.0.mlp.up_proj
 models:
   "cpu":
     digest: "{"c0de" * 16}"
@@ -139,7 +147,10 @@ def test_equal_locks_are_equal_bytes(path: Path) -> None:
     tools = dict(reversed(LOCK.tools.items()))
     model = LockedModel("c0de" * 16, dict(reversed(TENSORS.items())))
     texts = dict(reversed(TEXTS.items()))
-    write_lock(path, "demo", Lock(source, LOCK.recipe, tools, {"cpu": model}, texts))
+    assert LOCK.widths is not None
+    layers = dict(reversed(LOCK.widths.layers.items()))
+    widths = LockedWidths(LOCK.widths.recipe, LOCK.widths.bits_per_weight, layers)
+    write_lock(path, "demo", Lock(source, LOCK.recipe, tools, {"cpu": model}, texts, widths))
     assert path.read_bytes() == first
 
 
@@ -157,6 +168,12 @@ texts = st.one_of(
 )
 
 tensor_names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.]{0,30}", fullmatch=True)
+widths = st.builds(
+    LockedWidths,
+    st.from_regex("[0-9a-f]{64}", fullmatch=True),
+    st.floats(2, 8).map(lambda bits: round(bits, 4)),
+    st.dictionaries(tensor_names, st.sampled_from([2, 3, 4, 5, 6, 8]), min_size=1),
+)
 models = st.builds(
     LockedModel,
     st.from_regex("[0-9a-f]{64}", fullmatch=True),
@@ -171,6 +188,7 @@ models = st.builds(
     tools=st.dictionaries(names, names, max_size=3),
     models=st.dictionaries(names, models, max_size=2),
     texts=st.dictionaries(names, texts, max_size=3),
+    widths=st.none() | widths,
 )
 @example(
     revision="<<",
@@ -178,6 +196,7 @@ models = st.builds(
     tools={"<<": "="},
     models={},
     texts={},
+    widths=None,
 )
 def test_whatever_is_written_is_read_again(
     path: Path,
@@ -187,12 +206,15 @@ def test_whatever_is_written_is_read_again(
     tools: dict[str, str],
     models: dict[str, LockedModel],
     texts: dict[str, LockedText | LockedFile],
+    widths: LockedWidths | None,
 ) -> None:
-    lock = Lock(LockedSource("acme/demo", revision, COMMIT, files), None, tools, models, texts)
+    source = LockedSource("acme/demo", revision, COMMIT, files)
+    lock = Lock(source, None, tools, models, texts, widths)
     write_lock(path, "demo", lock)
     assert read_lock(path, tmp_path) == lock
     moved = drift(lock, Lock(lock.source, tools=tools))
-    assert {fact.fact for fact in moved} == {f"texts.{label}" for label in texts}
+    gone = {f"texts.{label}" for label in texts} | ({"widths"} if widths else set())
+    assert {fact.fact for fact in moved} == gone
 
 
 @pytest.mark.parametrize(
@@ -216,6 +238,13 @@ def test_whatever_is_written_is_read_again(
         ('  "mlx"', "  - mlx\nmore: #", "unknown key 'more'"),
         ("c0dec0de", "", "the digest of 'cpu' is"),
         ("    tensors: |", "    tensors: 7 #", "is not YAML"),
+        (
+            "bits_per_weight: 4.4987",
+            "bits_per_weight: lots",
+            "bits_per_weight is 'lots', not a number",
+        ),
+        ("6 lm_head", "7 lm_head", "'7 lm_head' is not a layer's bits and path"),
+        ("77aa", "77ax", "the recipe of widths is"),
         ("4f9a31c2b7e80d15", "4f9a", "'4f9a lm_head.weight' is not a tensor's digest and name"),
         ("digest:", "digests:", "'cpu' has no digest"),
         ('"main"', "main\n  branch: x", "source has the unknown key 'branch'"),
@@ -325,6 +354,7 @@ def test_what_moved_is_told_fact_by_fact() -> None:
             "acme/lines": LockedText("plain", "test", "main", "77e1" * 10, ROWS),
             "acme/lines plain test": LockedText("plain", "test", "main", "77e1" * 10, {}),
         },
+        LockedWidths("77aa" * 16, 4.4, {"model.layers.0.mlp.up_proj": 2, "lm_head": 6}),
     )
     assert list(map(str, drift(LOCK, now))) == [
         "tools.mlx: 0.32.4 -> 0.33.0",
@@ -337,6 +367,7 @@ def test_what_moved_is_told_fact_by_fact() -> None:
         "texts.acme/lines plain test.commit: b086b086b086 -> 77e177e177e1",
         "texts.acme/lines plain test.files.plain/test-00000-of-00001.parquet: "
         "5f1b5f1b5f1b (732610 bytes) -> (nothing)",
+        "widths.layers.model.layers.0.mlp.up_proj: 3 -> 2",
         "models.cpu.digest: c0dec0dec0de -> deaddeaddead",
     ]
     assert drift(LOCK, LOCK) == []

@@ -8,7 +8,7 @@ from functools import partial
 import mlx.core as mx
 import numpy as np
 
-from mlxforge.calibrate.sequential import Hessian
+from mlxforge.calibrate.hessians import Hessian
 from mlxforge.calibrate.statistics import AS_INPUT
 from mlxforge.models.layers.assign import Assignment
 from mlxforge.models.writing.parallel import in_order, workers
@@ -17,10 +17,10 @@ from mlxforge.quantize.gptq import Factor, prepare, quantize
 from mlxforge.quantize.importance import FEWEST_TOKENS
 from mlxforge.quantize.scheme import Scheme
 from mlxforge.quantize.search import search
+from mlxforge.recipe.methods import Gptq as Settings
 
 __all__ = ["Solver"]
 
-DAMPING = 0.03  # of the mean of the diagonal
 ROWS = 1024  # of a weight, for one thread at a time
 
 
@@ -28,7 +28,10 @@ class Solver:
     """``paths`` are the layers that it can solve: those with an affine scheme. ``unknown`` are
     the experts, by path, that saw too few tokens and were rounded instead."""
 
-    def __init__(self, assignments: Iterable[Assignment], cast: str | None) -> None:
+    def __init__(
+        self, assignments: Iterable[Assignment], cast: str | None, settings: Settings
+    ) -> None:
+        self._settings = settings
         entries = [entry for entry in assignments if entry.scheme and entry.scheme.mode == "affine"]
         self.paths = [entry.layer.path for entry in entries]
         self.schemes: dict[str, Scheme] = {
@@ -45,13 +48,13 @@ class Solver:
         """The codes of a layer's weight, float32 [rows, columns], or of one expert's."""
         scheme, dtype = self.schemes[path], self._dtypes[path]
         weight = weight.astype(dtype).astype(mx.float32)  # what a cast leaves of it
-        if hessian.tokens < FEWEST_TOKENS:
-            self.unknown.setdefault(path, []).append(expert or 0)
+        if expert is not None and hessian.tokens < FEWEST_TOKENS:
+            self.unknown.setdefault(path, []).append(expert)
             return search(weight, scheme.bits, scheme.group_size, dtype)
         factor = self._factor(path, hessian)
         mx.eval(weight)
         jobs = [
-            partial(_quantized, weight, start, factor, scheme, dtype)
+            partial(_quantized, weight, start, factor, scheme, dtype, self._settings.block_size)
             for start in range(0, len(weight), ROWS)
         ]
         found = list(in_order(jobs, workers()))
@@ -71,14 +74,16 @@ class Solver:
             if both:  # a head, and what turns tokens into states, where all columns matter alike
                 mean = float(np.diagonal(matrix).mean(dtype=np.float64))
                 matrix = matrix / mean + AS_INPUT * np.eye(len(matrix), dtype=matrix.dtype)
-            self._last = (hessian, both, prepare(matrix, damping=DAMPING))
+            wanted = self._settings
+            factor = prepare(matrix, damping=wanted.damping, act_order=wanted.act_order)
+            self._last = (hessian, both, factor)
         return self._last[2]
 
 
 def _quantized(
-    weight: mx.array, start: int, factor: Factor, scheme: Scheme, dtype: mx.Dtype
+    weight: mx.array, start: int, factor: Factor, scheme: Scheme, dtype: mx.Dtype, block_size: int
 ) -> Affine:
-    rows = weight[start : start + ROWS]
-    found = quantize(rows, factor, scheme.bits, scheme.group_size, dtype)
+    rows, bits, group_size = weight[start : start + ROWS], scheme.bits, scheme.group_size
+    found = quantize(rows, factor, bits, group_size, dtype, block_size=block_size)
     mx.eval(found.codes, found.scales, found.biases)  # by the thread that they belong to
     return found

@@ -23,7 +23,15 @@ from mlxforge.models.scoring.loading import attention
 from mlxforge.progress import Progress
 from mlxforge.quantize.importance import Importance
 
-__all__ = ["AS_INPUT", "measure_inputs", "read_importances", "write_importances"]
+__all__ = [
+    "AS_INPUT",
+    "as_both_uses",
+    "means_of",
+    "measure_inputs",
+    "read_importances",
+    "squares_of",
+    "write_importances",
+]
 
 WAVE_TOKENS = 2048
 TINY = 1e-30
@@ -51,7 +59,7 @@ def measure_inputs(
     size = {path: expert_count(modules[path]) for path in paths if has_matrix(modules[path])}
 
     def tell(path: str, x: mx.array, chosen: mx.array | None) -> None:
-        found, count = _squares(x, chosen, size[path])
+        found, count = squares_of(x, chosen, size[path])
         if not np.isfinite(found).all():
             raise ForgeError(
                 f"the inputs of {path} are not finite over the calibration text",
@@ -70,14 +78,14 @@ def measure_inputs(
             with suppress(_Enough):
                 mx.eval(model(wave))
             progress(min(start + step, count) * length, count * length, "tokens")
-    return {path: _means(sums[path], tokens[path]) for path in sums}
+    return {path: means_of(sums[path], tokens[path]) for path in sums}
 
 
 class _Enough(Exception):
     """The inputs of the head are known, and its outputs are not wanted."""
 
 
-def _squares(x: mx.array, chosen: mx.array | None, experts: int) -> tuple[np.ndarray, np.ndarray]:
+def squares_of(x: mx.array, chosen: mx.array | None, experts: int) -> tuple[np.ndarray, np.ndarray]:
     """Sums over tokens of the squares of ``x`` [..., columns], per expert where there are any."""
     columns = x.shape[-1]
     squares = mx.square(x.astype(mx.float32))
@@ -95,7 +103,7 @@ def _squares(x: mx.array, chosen: mx.array | None, experts: int) -> tuple[np.nda
     return total, np.bincount(owner, minlength=experts).astype(np.int64)
 
 
-def _means(total: np.ndarray, tokens: np.ndarray) -> Importance:
+def means_of(total: np.ndarray, tokens: np.ndarray) -> Importance:
     counts = np.maximum(tokens, 1)[..., None] if tokens.ndim else max(int(tokens), 1)
     return Importance((total / counts).astype(np.float32), tokens)
 
@@ -113,12 +121,18 @@ def write_importances(found: Mapping[str, Importance], folder: Path) -> None:
     (folder / "squares.json").write_text(json.dumps(where, indent=1, sort_keys=True) + "\n")
 
 
+def as_both_uses(means: np.ndarray) -> np.ndarray:
+    """Mean squares of what comes into a tied embedding as the head, with those of its use as what
+    turns tokens into states, where all columns matter alike: the first with a mean of 1, the second
+    with ``AS_INPUT``."""
+    both: np.ndarray = AS_INPUT + means / max(float(means.mean(dtype=np.float64)), TINY)
+    return both
+
+
 def read_importances(folder: Path, table: LayerTable) -> dict[str, Importance]:
     """What ``write_importances`` wrote, by path.
 
-    Embeddings that are the head as well are used in two ways: as a head, where their columns
-    matter as the states' mean squares say, and to turn tokens into states, where all matter alike.
-    Both are counted: the first with a mean of 1, the second with ``AS_INPUT``.
+    Embeddings that are the head as well are used in two ways (see ``as_both_uses``).
     """
     flat = np.load(folder / "squares.npy", mmap_mode="r")
     roles = {layer.path: layer.role for layer in table.layers}
@@ -127,6 +141,6 @@ def read_importances(folder: Path, table: LayerTable) -> dict[str, Importance]:
         size = int(np.prod(entry["shape"]))
         means = np.array(flat[entry["start"] : entry["start"] + size]).reshape(entry["shape"])
         if roles[path] == "embeddings":
-            means = AS_INPUT + means / max(float(means.mean(dtype=np.float64)), TINY)
+            means = as_both_uses(means)
         found[path] = Importance(means, np.array(entry["tokens"], dtype=np.int64))
     return found

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlxforge.lock.model import Lock, LockedFile, LockedSource, LockedText
+from mlxforge.lock.model import Lock, LockedFile, LockedSource, LockedText, LockedWidths
 
 __all__ = ["Moved", "drift"]
 
@@ -33,10 +33,27 @@ def drift(lock: Lock, now: Lock) -> list[Moved]:
     found += _source(lock.source, now.source)
     for label in sorted(lock.texts.keys() | now.texts.keys()):
         found += _text(f"texts.{label}", lock.texts.get(label), now.texts.get(label))
+    found += _widths(lock.widths, now.widths)
     for backend, model in now.models.items():
         if backend in lock.models:
             found += _one(f"models.{backend}.digest", lock.models[backend].digest, model.digest)
     return found
+
+
+def _widths(before: LockedWidths | None, now: LockedWidths | None) -> Iterator[Moved]:
+    """Layer by layer only where there are two choices to compare."""
+    if before is None or now is None:
+        yield from _one("widths", *(_told(widths) for widths in (before, now)))
+        return
+    yield from _one("widths.recipe", before.recipe, now.recipe)
+    bits = [{path: str(bits) for path, bits in w.layers.items()} for w in (before, now)]
+    yield from _each("widths.layers", *bits)
+
+
+def _told(widths: LockedWidths | None) -> str | None:
+    if widths is None:
+        return None
+    return f"{len(widths.layers)} layers in {widths.bits_per_weight:.2f} bits per weight"
 
 
 def _source(before: LockedSource | None, now: LockedSource | None) -> Iterator[Moved]:

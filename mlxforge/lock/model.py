@@ -11,7 +11,15 @@ from typing import Any
 from mlxforge.models.source.loader import Loader
 from mlxforge.recipe.further import NOTHING, Further
 
-__all__ = ["Lock", "LockedFile", "LockedModel", "LockedSource", "LockedText", "lock_file"]
+__all__ = [
+    "Lock",
+    "LockedFile",
+    "LockedModel",
+    "LockedSource",
+    "LockedText",
+    "LockedWidths",
+    "lock_file",
+]
 
 
 @dataclass(frozen=True)
@@ -63,9 +71,20 @@ class LockedModel:
 
 
 @dataclass(frozen=True)
+class LockedWidths:
+    """The bits of each layer, by path, that were chosen for the digest of what the ``recipe`` says
+    of the model; ``bits_per_weight`` of the model that they make."""
+
+    recipe: str
+    bits_per_weight: float
+    layers: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Lock:
     """``recipe`` is the digest of the resolved recipe, None in locks of older versions; ``tools``
-    name -> version; ``texts`` by label (see mlxforge.lock.texts); ``models`` by backend."""
+    name -> version; ``texts`` by label (see mlxforge.lock.texts); ``models`` by backend; ``widths``
+    where bits were chosen by measuring."""
 
     source: LockedSource | None = None
     recipe: str | None = None
@@ -74,6 +93,7 @@ class Lock:
     texts: Mapping[str, LockedText | LockedFile] = field(
         default_factory=lambda: MappingProxyType({})
     )
+    widths: LockedWidths | None = None
 
 
 def lock_file(recipe_file: Path, name: str) -> Path:

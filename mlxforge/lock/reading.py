@@ -10,14 +10,23 @@ from typing import Any
 
 from mlxforge.errors import ForgeError, Position
 from mlxforge.hub.names import is_file_name, is_file_path
-from mlxforge.lock.model import Lock, LockedFile, LockedModel, LockedSource, LockedText
+from mlxforge.lock.model import (
+    Lock,
+    LockedFile,
+    LockedModel,
+    LockedSource,
+    LockedText,
+    LockedWidths,
+)
 from mlxforge.models.source.loader import LOADERS
 from mlxforge.recipe.further import Further
+from mlxforge.recipe.modes import MODES
 from mlxforge.recipe.words import quoted, shown
 
 __all__ = ["parse_lock", "read_lock"]
 
 DIGESTS = {"sha256": 64, "git_sha1": 40}
+WIDTHS = tuple(map(str, MODES["affine"].bits))
 
 
 def read_lock(path: Path, root: Path) -> Lock | None:
@@ -45,7 +54,7 @@ def parse_lock(data: bytes, file: str) -> Lock:
     from mlxforge.recipe.tree import plain
 
     document = plain(read(data, file))
-    _keys("the lock", document, set(), {"recipe", "tools", "source", "models", "texts"})
+    _keys("the lock", document, set(), {"recipe", "tools", "source", "models", "texts", "widths"})
     recipe = document.get("recipe")
     if recipe is not None and not _is_hex(recipe, 64):
         raise ValueError(f"recipe is {shown(recipe)}, not a digest")
@@ -61,6 +70,7 @@ def parse_lock(data: bytes, file: str) -> Lock:
         tools,
         {backend: _model(quoted(backend), raw) for backend, raw in models.items()},
         {label: _text(quoted(label), raw) for label, raw in texts.items()},
+        _widths(document["widths"]) if "widths" in document else None,
     )
 
 
@@ -140,6 +150,23 @@ def _model(name: str, raw: Any) -> LockedModel:
             raise ValueError(f"{quoted(line)} is not a tensor's digest and name")
         tensors[tensor] = digest
     return LockedModel(raw["digest"], tensors, recipe)
+
+
+def _widths(raw: Any) -> LockedWidths:
+    _keys("widths", raw, {"recipe", "bits_per_weight", "layers"})
+    if not _is_hex(raw["recipe"], 64):
+        raise ValueError(f"the recipe of widths is {shown(raw['recipe'])}, not a digest")
+    if type(raw["bits_per_weight"]) not in (int, float) or not 0 < raw["bits_per_weight"] < 64:
+        raise ValueError(f"bits_per_weight is {shown(raw['bits_per_weight'])}, not a number")
+    if not isinstance(raw["layers"], str):
+        raise ValueError("the layers of widths are not text")
+    layers = {}
+    for line in raw["layers"].splitlines():
+        bits, _, path = line.partition(" ")
+        if bits not in WIDTHS or not path:
+            raise ValueError(f"{quoted(line)} is not a layer's bits and path")
+        layers[path] = int(bits)
+    return LockedWidths(raw["recipe"], float(raw["bits_per_weight"]), layers)
 
 
 def _keys(what: str, value: Any, needed: Set[str], known: Set[str] = frozenset()) -> None:

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from mlxforge.errors import ForgeError
-from mlxforge.lock.model import Lock, LockedFile, LockedModel, LockedSource, LockedText
+from mlxforge.lock.model import (
+    Lock,
+    LockedFile,
+    LockedModel,
+    LockedSource,
+    LockedText,
+    LockedWidths,
+)
 from mlxforge.lock.reading import parse_lock
 
 __all__ = ["lock_text", "write_lock"]
@@ -54,6 +61,8 @@ def _lines(name: str, lock: Lock) -> Iterator[str]:
         yield "texts:"
         for label, text in sorted(lock.texts.items()):
             yield from _text(label, text)
+    if lock.widths is not None:
+        yield from _widths(lock.widths)
     if lock.models:
         yield "models:"
         for backend, model in sorted(lock.models.items()):
@@ -98,6 +107,15 @@ def _fact(fact: Mapping[str, Any]) -> str:
     """Its size, then its digest."""
     facts = (f"{key}: {json.dumps(fact[key])}" for key in sorted(fact, reverse=True))
     return f"{{{', '.join(facts)}}}"
+
+
+def _widths(widths: LockedWidths) -> Iterator[str]:
+    yield "widths:"
+    yield f"  recipe: {_quoted(widths.recipe)}"
+    yield f"  bits_per_weight: {widths.bits_per_weight}"
+    yield "  layers: |"
+    for path, bits in sorted(widths.layers.items()):
+        yield f"    {bits} {path}"
 
 
 def _model(backend: str, model: LockedModel) -> Iterator[str]:

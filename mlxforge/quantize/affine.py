@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
-__all__ = ["Affine", "decode", "pack"]
+__all__ = ["Affine", "decode", "pack", "unpack"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,13 @@ def pack(codes: mx.array, bits: int) -> mx.array:
         words = (words & lower) | ((words >> (width - used)) & (lower << used))
     found: mx.array = words.view(mx.uint8).reshape(*rows, columns // 8, 8)[..., :bits]
     return found.reshape(*rows, columns * bits // 8).view(mx.uint32)
+
+
+def unpack(words: mx.array, bits: int) -> mx.array:
+    """The codes that ``pack`` made these words of; lazy."""
+    groups = (len(words), words.shape[-1] * 32 // bits // 32)
+    ones, zeros = mx.ones(groups), mx.zeros(groups)
+    return mx.dequantize(words, ones, zeros, group_size=32, bits=bits).astype(mx.uint8)
 
 
 def _fields(width: int, used: int) -> mx.array:

@@ -77,6 +77,8 @@ def _text(draft: Draft, section: str) -> Text | None:
     values = draft.document[section]["text"]
     if values is None:
         return None
+    if not draft.wrote(*path):  # a default
+        return Text(**values)
     kind = _origin(draft, path, "dataset", ("config", "split", "column"))
     if kind == "path":
         return Text(path=draft.resolved(*path, "path"), at=draft.at(*path))

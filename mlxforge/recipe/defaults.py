@@ -5,16 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mlxforge.recipe.methods import SECTIONS, calibrated, sections_in_use
 from mlxforge.recipe.modes import MODES
-from mlxforge.recipe.schema import with_defaults
+from mlxforge.recipe.schema import section_with_defaults, with_defaults
 
-__all__ = ["complete", "in_use"]
+__all__ = ["CALIBRATION_TEXT", "complete", "in_use"]
+
+CALIBRATION_TEXT = {
+    "dataset": "Salesforce/wikitext", "config": "wikitext-2-raw-v1", "split": "train",
+}  # fmt: skip
+"""What methods that need a text learn from, where the recipe names none."""
 
 
 def complete(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A checked document with every default filled in, those of the mode too."""
+    """A checked document with every default filled in, those of mode and method too."""
     whole = with_defaults(document)
     quantize = whole["quantize"]
+    for name in ("dynamic", *SECTIONS):  # dynamic says which other method is in use
+        if name in sections_in_use(quantize):
+            quantize[name] = section_with_defaults(quantize[name], "quantize", name)
+    if calibrated(quantize["method"], quantize["refine"]):
+        calibrate = section_with_defaults(whole["calibrate"], "calibrate")
+        calibrate["text"] = calibrate["text"] or section_with_defaults(
+            CALIBRATION_TEXT, "calibrate", "text"
+        )
+        whole["calibrate"] = calibrate
     _fill(quantize, MODES[quantize["mode"]].bits[0], MODES[quantize["mode"]].group_sizes[0])
     for rule in quantize["overrides"]:
         rule["mode"] = rule["mode"] or quantize["mode"]
@@ -51,7 +66,8 @@ def in_use(whole: Mapping[str, Any]) -> dict[str, Any]:
             for rule in quantize["overrides"]
         ]
         used = quantize | {"overrides": rules}
-        del used["allow_nonfinite"]
+        for name in ("allow_nonfinite", *(SECTIONS.keys() - sections_in_use(quantize))):
+            del used[name]
     if quantize["allow_nonfinite"]:
         used["allow_nonfinite"] = True
     document["quantize"] = used

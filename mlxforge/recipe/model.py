@@ -9,6 +9,7 @@ from typing import Any
 
 from mlxforge.errors import Position
 from mlxforge.recipe.further import NOTHING, Further
+from mlxforge.recipe.methods import Awq, Dwq, Dynamic, Gptq
 
 __all__ = [
     "Calibrate",
@@ -52,6 +53,10 @@ class Override:
 
 @dataclass(frozen=True)
 class Quantize:
+    """``gptq``, ``awq``, ``dwq``, ``dynamic``: what the recipe says of each method that is in use,
+    defaults filled in; None for the others. ``widths``: bits by path that were chosen for this
+    section by measuring; no recipe says them, a plan takes them from the lock."""
+
     method: str
     bits: int
     group_size: int
@@ -61,6 +66,11 @@ class Quantize:
     refine: str
     overrides: tuple[Override, ...] = ()
     allow_nonfinite: bool = False  # weights that are NaN or infinite
+    gptq: Gptq | None = None
+    awq: Awq | None = None
+    dwq: Dwq | None = None
+    dynamic: Dynamic | None = None
+    widths: tuple[tuple[str, int], ...] | None = None
     at: Position | None = field(default=None, compare=False)
 
 

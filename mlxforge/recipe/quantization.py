@@ -7,6 +7,7 @@ from typing import Any
 
 from mlxforge.errors import ForgeError
 from mlxforge.recipe.draft import Draft
+from mlxforge.recipe.methods import SECTIONS, sections_in_use
 from mlxforge.recipe.model import Override, Quantize
 from mlxforge.recipe.modes import MODES
 from mlxforge.recipe.words import dotted
@@ -23,13 +24,42 @@ def quantization(draft: Draft) -> Quantize:
     if values["method"] == "none":
         _refuse_for_none(draft)
     _check_mode(draft, values, ("quantize",))
+    _check_methods(draft, values)
     overrides = tuple(_override(draft, number) for number in range(len(values["overrides"])))
     at = draft.at("quantize") if draft.wrote("quantize") else None
-    return Quantize(**{**values, "overrides": overrides}, at=at)
+    used = sections_in_use(values)
+    sections = {
+        name: kind(**values[name]) if name in used else None for name, kind in SECTIONS.items()
+    }
+    return Quantize(**{**values, **sections, "overrides": overrides}, at=at)
+
+
+def _check_methods(draft: Draft, values: Mapping[str, Any]) -> None:
+    """ForgeError for a section of a method that is not in use, and for what two say at once."""
+    used = sections_in_use(values)
+    for name in SECTIONS:
+        if draft.wrote("quantize", name) and name not in used:
+            message = f"quantize.{name} has no place with method {values['method']}"
+            hint = "write refine: dwq, or leave it out" if name == "dwq" else "leave it out"
+            raise draft.misplaced(message, hint, "quantize", name)
+    if values["method"] == values["refine"] == "dwq":
+        message = "method dwq needs no refine: dwq"
+        raise draft.misplaced(message, "leave refine out", "quantize", "refine")
+    if values["method"] != "dynamic":
+        return
+    if draft.wrote("quantize", "bits"):
+        message = "quantize.bits has no place with method dynamic, which chooses them"
+        hint = "say dynamic: {target_bits_per_weight: …}, and leave bits out"
+        raise draft.misplaced(message, hint, "quantize", "bits")
+    low, high = values["dynamic"]["min_bits"], values["dynamic"]["max_bits"]
+    if low > high:
+        path = ("quantize", "dynamic", "min_bits")
+        message = f"{dotted(path)} is {low}, and max_bits {high}"
+        raise ForgeError(message, "the least is at most the most", draft.at(*path))
 
 
 def _refuse_for_none(draft: Draft) -> None:
-    for key in ("bits", "group_size", "mode", "scales", "refine", "overrides"):
+    for key in ("bits", "group_size", "mode", "scales", "refine", "overrides", *SECTIONS):
         # An empty list of rules is how a child drops its parent's.
         if draft.wrote("quantize", key) and draft.document["quantize"][key] != []:
             message = f"quantize.{key} has no place with method none"

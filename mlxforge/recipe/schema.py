@@ -9,7 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["NOT_IN_DOCUMENT", "fits", "load_schema", "schema_file", "with_defaults"]
+__all__ = [
+    "NOT_IN_DOCUMENT",
+    "fits",
+    "load_schema",
+    "schema_file",
+    "section_with_defaults",
+    "with_defaults",
+]
 
 NOT_IN_DOCUMENT = ("extends", "matrix", "name")
 """Keys that say how documents are made; a finished document lacks them."""
@@ -79,6 +86,15 @@ def with_defaults(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def section_with_defaults(value: Mapping[str, Any] | None, *path: str) -> dict[str, Any]:
+    """The same for the section at ``path``, which is null unless it is written."""
+    schema = load_schema()
+    for key in path:
+        schema = schema["properties"][key]
+    found: dict[str, Any] = _filled(dict(value or {}), schema)
+    return found
+
+
 def _filled(value: Any, schema: Mapping[str, Any]) -> Any:
     if value is None:
         value = schema["default"]
@@ -86,4 +102,6 @@ def _filled(value: Any, schema: Mapping[str, Any]) -> Any:
         return {key: _filled(value.get(key), below) for key, below in schema["properties"].items()}
     if isinstance(value, list):
         return [_filled(item, schema["items"]) for item in value]
+    if schema["type"] == "number" and value is not None:
+        return float(value)  # 1 and 1.0 are one number
     return value

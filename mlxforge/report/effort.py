@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from mlxforge.calibrate.memory import learning_bytes
 from mlxforge.models.device import backend
 from mlxforge.models.layers.size import ModelSize
+from mlxforge.models.layers.table import LayerTable
 from mlxforge.models.memory import available_bytes
 from mlxforge.plan import Node, Plan
 from mlxforge.project import Project
-from mlxforge.report.measured import Rates, measured_rates, quantize_rate
+from mlxforge.report.measured import LEARNERS, Rates, measured_rates, quantize_rate
 from mlxforge.report.space import missing_bytes
 from mlxforge.steps.baseline import Baseline
+from mlxforge.steps.calibrate import Calibrate
 from mlxforge.steps.download import Download
 from mlxforge.steps.evaluate import Evaluate
 from mlxforge.steps.quantize import Quantize
@@ -48,18 +51,18 @@ def seconds_of(plan: Plan, node: Node, rates: Rates, parameters: int) -> float |
     return sum(amount / rates[name] for name, amount in work.items())
 
 
-def memory_line(project: Project, plan: Plan, size: ModelSize) -> str:
+def memory_line(project: Project, plan: Plan, table: LayerTable, size: ModelSize) -> str:
     """The most that a process of the build has: of finished steps what was measured. Steps that
     read texts and headers are told of when they are finished."""
     told = {}
     for node in plan.nodes():
-        if (peak := peak_bytes(project, node, size)) is not None:
+        if (peak := peak_bytes(project, node, table, size)) is not None:
             told[plan.names[node.key]] = peak
     steps = ", ".join(f"{name} {readable_bytes(peak)}" for name, peak in told.items())
     return f"{readable_bytes(max(told.values()))} at most ({steps})"
 
 
-def peak_bytes(project: Project, node: Node, size: ModelSize) -> int | None:
+def peak_bytes(project: Project, node: Node, table: LayerTable, size: ModelSize) -> int | None:
     """The memory of the step's process: what it was, or else what it will not be more than; None
     where nothing bounds it."""
     artifact = project.find(node)
@@ -69,10 +72,11 @@ def peak_bytes(project: Project, node: Node, size: ModelSize) -> int | None:
         from mlxforge.models.writing.parallel import cores
 
         return PROCESS_BYTES + QUANTIZING_BYTES * max(2, cores())
-    if node.kind in ("calibrate", "baseline", "answers", "evaluate"):
+    if node.kind in ("calibrate", "baseline", "answers", "evaluate", *LEARNERS):
         prompted = isinstance(node.step, Evaluate) and bool(node.step.prompts)
         talks = prompted or "answers" in (node.kind, *dict(node.inputs))
-        return PROCESS_BYTES + SCORING_BYTES + _kept_bytes(size, talks)
+        learned = learning_bytes(table, _calibration_tokens(node)) if node.kind in LEARNERS else 0
+        return PROCESS_BYTES + SCORING_BYTES + _kept_bytes(size, talks) + learned
     return PROCESS_BYTES if isinstance(node.step, Download) else None
 
 
@@ -96,6 +100,10 @@ def _work(plan: Plan, node: Node, parameters: int) -> Iterator[tuple[str, float]
         yield "download", missing_bytes(step)
     elif isinstance(step, Quantize) and node.kind == "quantize":
         yield quantize_rate(step.parameters()), parameters
+    elif isinstance(step, Calibrate):
+        yield "calibrate tokens", step.samples * step.sequence_length * parameters
+    elif node.kind in LEARNERS:
+        yield f"{node.kind} tokens", _calibration_tokens(node) * parameters
     elif isinstance(step, Baseline):
         yield "baseline tokens", _tokens(step) * parameters
     elif isinstance(step, Evaluate) and scored:
@@ -103,6 +111,13 @@ def _work(plan: Plan, node: Node, parameters: int) -> Iterator[tuple[str, float]
             yield "evaluate tokens", _tokens(step_of) * parameters
         if step.prompts:
             yield "evaluate samples", len(step.prompts) * step.max_tokens * parameters
+
+
+def _calibration_tokens(node: Node) -> int:
+    """Of the text that the step learns from."""
+    calibrate = dict(node.inputs)["calibration"]
+    assert isinstance(calibrate, Node) and isinstance(calibrate.step, Calibrate)
+    return calibrate.step.samples * calibrate.step.sequence_length
 
 
 def _tokens(step: Baseline) -> int:

@@ -26,7 +26,7 @@ def forecast_lines(
         yield "download", download
     room = rooms(project, plan, needed, table, size)
     yield "disk", disk_line(room, project.seen_from)
-    yield "memory", memory_line(project, plan, size)
+    yield "memory", memory_line(project, plan, table, size)
     yield "time", time_line(project, plan, needed, size)
     cache = table.cache_bytes(plan.recipe.quantize.dtype)
     yield "context", context_line(cache, table.positions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from mlxforge.models.layers.assign import Assignment
+from mlxforge.models.layers.assign import UNCHOSEN, Assignment
 from mlxforge.models.layers.size import assignment_bytes
 
 __all__ = ["layer_rows"]
@@ -21,9 +21,8 @@ def layer_rows(
     groups: dict[tuple[str, ...], list[Assignment]] = {}
     for entry in assignments:
         scheme = entry.scheme
-        packing = (
-            (str(scheme.bits), str(scheme.group_size), scheme.mode) if scheme else ("-", "", "")
-        )
+        bits = "?" if entry.reason == UNCHOSEN else str(scheme.bits) if scheme else "-"
+        packing = (bits, str(scheme.group_size), scheme.mode) if scheme else (bits, "", "")
         pattern = entry.layer.path if every else re.sub(r"\.\d+(?=\.|$)", ".*", entry.layer.path)
         reason = f"{entry.reason} ({entry.at})" if entry.at else entry.reason
         groups.setdefault((pattern, entry.layer.role, _shape(entry), *packing, reason), []).append(
@@ -32,7 +31,7 @@ def layer_rows(
     return [
         (
             f"  {pattern}", role, str(len(members)), shape, bits, group, mode,
-            f"{sum(assignment_bytes(member, cast) for member in members):,}", reason,
+            "" if bits == "?" else f"{sum(assignment_bytes(e, cast) for e in members):,}", reason,
         )
         for (pattern, role, shape, bits, group, mode, reason), members in groups.items()
     ]  # fmt: skip

@@ -20,19 +20,24 @@ from mlxforge.progress import Work
 from mlxforge.store.manifest import Manifest
 from mlxforge.store.store import Store
 
-__all__ = ["Rates", "measured_rates", "quantize_rate"]
+__all__ = ["LEARNERS", "Rates", "measured_rates", "quantize_rate"]
 
 MOST = 200  # artifacts of a kind, the newest, that are looked at
 
+LEARNERS = ("gptq", "awq", "dwq", "sensitivity")
+"""Kinds of steps whose time goes with the calibration's tokens times the parameters."""
+
 Rates = Mapping[str, float]
 """Work per second, by what was done: ``download``, ``quantize rtn affine``, ``baseline tokens``,
-``evaluate tokens``, ``evaluate samples``."""
+``calibrate tokens``, ``evaluate tokens``, ``evaluate samples``, ``gptq tokens`` and the like."""
 
 
 def quantize_rate(parameters: Mapping[str, Any]) -> str:
     """What the quantize step with these parameters is called in ``Rates``."""
-    mode = parameters["mode"] if parameters["method"] != "none" else ""
-    return f"quantize {parameters['method']} {mode}".rstrip()
+    method = parameters["method"]
+    mode = f" {parameters['mode']}" if method != "none" else ""
+    searched = " search" if method == "rtn" and parameters["scales"] == "search" else ""
+    return f"quantize {method}{mode}{searched}"
 
 
 def measured_rates(store: Store) -> Rates:
@@ -60,13 +65,26 @@ def _all(store: Store) -> Iterator[tuple[str, Work]]:
         if written and (work := manifest.work.get("bytes")):
             name = quantize_rate(manifest.recipe["parameters"])
             yield name, Work(parameters * work.done // written, work.seconds)
-    for kind, model in (("baseline", "source"), ("evaluate", "model")):
+    calibrated = {}
+    for kind, model in (("calibrate", "source"), ("baseline", "source"), ("evaluate", "model")):
         for manifest, _ in _manifests(store, kind):
+            if kind == "calibrate":
+                calibrated[manifest.key] = _tokens(manifest)
             size = sizes.get(manifest.recipe["inputs"][model], 0)
             for unit, work in manifest.work.items():
                 length = manifest.recipe["parameters"]["max_tokens"] if unit == "samples" else 1
                 if size:
                     yield f"{kind} {unit}", Work(work.done * length * size, work.seconds)
+    for kind in LEARNERS:
+        for manifest, _ in _manifests(store, kind):
+            size = sizes.get(manifest.recipe["inputs"]["source"], 0)
+            if done := size * calibrated.get(manifest.recipe["inputs"]["calibration"], 0):
+                yield f"{kind} tokens", Work(done, manifest.seconds)
+
+
+def _tokens(calibrate: Manifest) -> int:
+    parameters = calibrate.recipe["parameters"]
+    return int(parameters["samples"] * parameters["sequence_length"])
 
 
 def _manifests(store: Store, kind: str) -> Iterator[tuple[Manifest, Path]]:

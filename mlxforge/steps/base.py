@@ -27,6 +27,9 @@ class Step:
     network: ClassVar[bool] = False  # whether it talks to the Hub
     large_pages: ClassVar[bool] = False  # whether speed is worth some memory
     blas: ClassVar[bool] = False  # whether an optimized BLAS is worth loading on a CPU
+    # whether ``inputs["checkpoints"]`` is a folder that outlives a killed run: the next run finds
+    # there what the step left, itself to be judged whole or not; gone once the step is done
+    checkpoints: ClassVar[bool] = False
 
     def parameters(self) -> dict[str, Any]:
         return asdict(self)  # type: ignore[call-overload,no-any-return]

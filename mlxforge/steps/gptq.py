@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
+from mlxforge.models.source.loader import Loader
 from mlxforge.progress import Progress
+from mlxforge.recipe.methods import Gptq as Settings
+from mlxforge.recipe.model import Quantize as Wanted
 from mlxforge.steps.quantize import Quantize
 
 __all__ = ["Gptq"]
@@ -18,33 +22,59 @@ class Gptq(Quantize):
     calibration text reaches (see mlxforge.models.writing.chosen). The rest is for ``quantize``,
     which makes the model of them."""
 
+    block_size: int = 128
+    damping: float = 0.03
+    act_order: bool = True
+
     kind = "gptq"
-    version = 1
+    version = 2
     tools = ("mlx", "mlx-lm")
     backend = True
     blas = True
     large_pages = False
+    checkpoints = True
+
+    @classmethod
+    def of(
+        cls,
+        wanted: Wanted,
+        files: tuple[str, ...] = (),
+        remote_code: tuple[str, ...] = (),
+        loader: Loader = "mlx_lm",
+    ) -> Self:
+        """Whatever else the recipe does with the weights, these are chosen alike."""
+        plain = replace(wanted, method="gptq", scales="search", refine="none")
+        step = super().of(plain, files, remote_code, loader)
+        return replace(step, **vars(wanted.gptq)) if wanted.gptq else step
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> dict[str, str]:
         import numpy as np
 
         from mlxforge.calibrate.gptq import Solver
+        from mlxforge.calibrate.memory import check_room
         from mlxforge.calibrate.sequential import quantize_in_sequence
         from mlxforge.models.layers.assign import assign
         from mlxforge.models.layers.inspection import Inspection
+        from mlxforge.models.memory import available_bytes
         from mlxforge.models.scoring.loading import load_for_scoring
         from mlxforge.models.writing.chosen import ChosenWriter
 
         table = Inspection(inputs["layers"]).table
         chosen = [entry for entry in assign(table, self.wanted()) if entry.scheme]
-        solver = Solver(chosen, table.cast(self.dtype))
+        settings = Settings(self.block_size, self.damping, self.act_order)
+        solver = Solver(chosen, table.cast(self.dtype), settings)
         model = load_for_scoring(inputs["source"], exact=True)
         windows = np.load(inputs["calibration"] / "tokens.npy")
-        with ChosenWriter(out) as writer:
-            quantize_in_sequence(
-                model, solver.paths, windows, solver.solve,
-                lambda path, entries: writer.add(path, entries, solver.schemes[path].bits),
-                progress,
-            )  # fmt: skip
-        writer.finish(solver.unknown)
+        samples, length = windows.shape
+        check_room(self.kind, table, samples, length, available_bytes())
+        writer = ChosenWriter(out, inputs["checkpoints"])
+        quantize_in_sequence(
+            model, solver.paths, windows, solver.solve,
+            lambda path: writer.recall(path, solver.schemes[path]),
+            lambda path, entries: writer.add(
+                path, entries, solver.schemes[path].bits, solver.unknown.get(path, ())
+            ),
+            progress,
+        )  # fmt: skip
+        writer.finish()
         return {}

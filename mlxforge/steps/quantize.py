@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from mlxforge.errors import Position
+from mlxforge.errors import ForgeError, Position
 from mlxforge.models.source.loader import Loader
 from mlxforge.progress import Progress
 from mlxforge.recipe.model import Override
@@ -21,8 +21,8 @@ __all__ = ["Quantize"]
 @dataclass(frozen=True)
 class Quantize(SourceStep):
     """``source``, ``layers`` -> a folder that mlx_lm or mlx_vlm loads, with ``mlxforge.json``
-    beside it. ``calibration`` weighs the search for scales, ``chosen`` holds the codes that
-    another step has made."""
+    beside it. ``calibration`` weighs the search for scales, or else ``pairs`` with the norms that
+    layers read; ``chosen`` holds the codes that another step has made."""
 
     method: str
     bits: int
@@ -33,6 +33,7 @@ class Quantize(SourceStep):
     refine: str
     overrides: tuple[dict[str, Any], ...] = ()
     allow_nonfinite: bool = False
+    widths: dict[str, int] | None = None
 
     kind = "quantize"
     version = 2
@@ -47,7 +48,7 @@ class Quantize(SourceStep):
         files: tuple[str, ...] = (),
         remote_code: tuple[str, ...] = (),
         loader: Loader = "mlx_lm",
-    ) -> Quantize:
+    ) -> Self:
         rules = tuple(
             {
                 "layers": rule.layers,
@@ -61,14 +62,18 @@ class Quantize(SourceStep):
         return cls(
             wanted.method, wanted.bits, wanted.group_size, wanted.mode, wanted.scales,
             wanted.dtype, wanted.refine, rules, wanted.allow_nonfinite,
+            dict(wanted.widths) if wanted.widths else None,
             files=files, remote_code=remote_code, loader=loader,
         )  # fmt: skip
 
     def parameters(self) -> dict[str, Any]:
-        """Numbers are demanded in silence: the key is the one of times when nothing was."""
+        """Numbers are demanded in silence: the key is the one of times when nothing was. Widths
+        stand in it where they were chosen."""
         parameters = super().parameters()
         if not self.allow_nonfinite:
             del parameters["allow_nonfinite"]
+        if self.widths is None:
+            del parameters["widths"]
         return parameters
 
     def wanted(self) -> Wanted:
@@ -87,6 +92,7 @@ class Quantize(SourceStep):
         return Wanted(
             self.method, self.bits, self.group_size, self.mode, self.scales, self.dtype,
             self.refine, rules, self.allow_nonfinite,
+            widths=tuple(self.widths.items()) if self.widths else None,
         )  # fmt: skip
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> dict[str, str]:
@@ -96,6 +102,8 @@ class Quantize(SourceStep):
         from mlxforge.models.writing.quantized import write_model
         from mlxforge.quantize.importance import Importance
 
+        if self.method == "dynamic":
+            raise ForgeError("the widths are not chosen yet", "`doit build NAME` chooses them")
         inspection = Inspection(inputs["layers"])
         assignments = assign(inspection.table, self.wanted())
         further = (*self.files, *self.remote_code)
@@ -105,6 +113,12 @@ class Quantize(SourceStep):
             from mlxforge.calibrate.statistics import read_importances
 
             importances = read_importances(inputs["calibration"], inspection.table)
+        elif "pairs" in inputs:
+            from mlxforge.calibrate.expected import expected_importances
+            from mlxforge.models.layers.pairs import Pairs
+
+            pairs = Pairs.load(inputs["pairs"] / "pairs.json")
+            importances = dict(expected_importances(pairs, source, inspection))
         with read_chosen(inputs["chosen"]) if "chosen" in inputs else nullcontext() as chosen:
             return write_model(
                 source, inspection, assignments, self, out, progress,

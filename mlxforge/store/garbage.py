@@ -22,16 +22,18 @@ class Garbage:
 
 
 def find_garbage(store: Store, needed: Set[str]) -> list[Garbage]:
-    """Artifacts whose key is not in ``needed``, and staging folders that a killed process left."""
+    """Artifacts and checkpoints whose key is not in ``needed``, and staging folders that a killed
+    process left."""
     found = [
         Garbage(kind, key, artifact.folder, _bytes(artifact.folder))
         for kind, key, artifact in store.artifacts()
         if key not in needed
     ]
-    staging = store.root / "staging"
-    for folder in sorted(staging.iterdir()) if staging.is_dir() else ():
-        if folder.is_dir():
-            found.append(Garbage("staging", folder.name, folder, _bytes(folder)))
+    for kind, kept in (("staging", frozenset[str]()), ("checkpoints", needed)):
+        place = store.root / kind
+        for folder in sorted(place.iterdir()) if place.is_dir() else ():
+            if folder.is_dir() and folder.name not in kept:
+                found.append(Garbage(kind, folder.name, folder, _bytes(folder)))
     return found
 
 

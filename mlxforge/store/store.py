@@ -4,6 +4,7 @@
       artifacts/KIND/KEY/manifest.json   how it was made, what it must hash to
       artifacts/KIND/KEY/data/…          the files, read-only
       staging/KEY/data/                  being made, under locks/KEY.lock
+      checkpoints/KEY/…                  what a long step needs to go on after it was killed
       models/NAME -> ../artifacts/quantize/KEY/data
       built/NAME.json                    the keys of a recipe's last finished build
       logs/KIND-KEY.log                  what the step's process printed
@@ -32,6 +33,7 @@ from mlxforge.progress import Work
 from mlxforge.store.hashes import sha256_of
 from mlxforge.store.keys import digest, files_digest
 from mlxforge.store.manifest import FileFact, Manifest
+from mlxforge.store.sync import sync
 
 __all__ = ["Artifact", "Store"]
 
@@ -159,6 +161,15 @@ class Store:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    @contextmanager
+    def checkpoints(self, key: str) -> Iterator[Path]:
+        """A folder with what a killed run of the step has left in it, or empty. Removed at the
+        end, unless that is an error. To be entered under the lock of ``key``."""
+        folder = self.root / "checkpoints" / key
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
+
     def publish(
         self,
         kind: str,
@@ -181,7 +192,7 @@ class Store:
                 name = path.relative_to(data).as_posix()
                 files[name] = FileFact(path.stat().st_size, digests.get(name) or sha256_of(path))
                 path.chmod(0o444)
-                _sync(path)
+                sync(path)
             manifest = Manifest(
                 kind=kind,
                 key=key,
@@ -198,13 +209,13 @@ class Store:
             )
             written = data.parent / "manifest.json"
             written.write_text(manifest.dumps())
-            _sync(written)
+            sync(written)
             for folder in (*(path for path in data.rglob("*") if path.is_dir()), data, data.parent):
-                _sync(folder)
+                sync(folder)
             place = self.root / "artifacts" / kind / key
             place.parent.mkdir(parents=True, exist_ok=True)
             self._rename(data.parent, place)
-            _sync(place.parent)
+            sync(place.parent)
         except OSError as error:
             raise disk_error(error) from error
         return Artifact(place)
@@ -230,11 +241,3 @@ def disk_error(error: OSError) -> ForgeError:
         )
     why = os.strerror(error.errno) if error.errno else str(error)
     return ForgeError(f"the system refused: {why}{where}")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

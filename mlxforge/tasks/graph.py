@@ -17,6 +17,7 @@ from mlxforge.report.gates import check_gates
 from mlxforge.report.overlap import check_overlap
 from mlxforge.report.result import figures_of, overlap_figures
 from mlxforge.report.summary import summary
+from mlxforge.stages import MAKERS
 from mlxforge.tasks.display import Display
 from mlxforge.tasks.order import Halt
 
@@ -54,10 +55,15 @@ def task_name(work: Node | Plan) -> str:
 
 
 def finish(project: Project, plan: Plan) -> str:
-    """The end of a build whose steps are done: its gates, its record, and its summary.
+    """The end of a build whose steps are done: its gates, its record, and its summary; of one that
+    could only measure, the choice of its widths.
 
     Raises ForgeError where a step is not done, a gate is missed or the lock knows another model.
     """
+    if plan.sensitivity is not None:
+        from mlxforge.widths import lock_widths
+
+        return lock_widths(project, plan)
     figures = figures_of(project, plan)
     check_gates(plan.recipe, figures, project.path_of(plan.quantize))
     check_overlap(plan.recipe, figures)
@@ -82,7 +88,7 @@ def _step_task(
             return TaskFailed("halted", report=False)
         started = time.monotonic()
         try:
-            if node.kind == "quantize":
+            if node.kind in MAKERS:
                 check_layers(project, plan)
                 check_heads(project, plan)
             for _, value in node.inputs:
@@ -123,7 +129,7 @@ def _inputs(node: Node) -> list[str]:
 def _guards(users: Sequence[Plan], node: Node) -> list[str]:
     """What must have gone well before long work begins: a recipe's texts must not overlap."""
     overlaps = [plan.overlap for plan in users]
-    if node.kind not in ("quantize", "baseline") or None in overlaps:
+    if node.kind not in (*MAKERS, "baseline") or None in overlaps:
         return []
     return list(dict.fromkeys(task_name(overlap) for overlap in overlaps if overlap))
 

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator, Sequence
 
 from mlxforge.plan import Node, Plan
 from mlxforge.project import Project
+from mlxforge.stages import MAKERS
 
 __all__ = ["Halt", "needed", "work_order"]
 
@@ -53,7 +54,7 @@ def work_order(project: Project, plans: Sequence[Plan]) -> Iterator[Node | Plan]
             yield from fresh(plan, *kinds)
     for together in sources.values():
         for plan in together:
-            yield from fresh(plan, "calibrate", "gptq", "quantize")
+            yield from fresh(plan, "calibrate", *MAKERS)
             if plan.evaluate is None:
                 yield plan
     for together in sources.values():

@@ -92,11 +92,11 @@ def test_modes_whose_scales_are_given_have_nothing_to_search(workspace: Workspac
     assert "scales: search has nothing to search in mode mxfp4" in said
 
 
-def test_a_method_that_learns_needs_a_text(workspace: Workspace) -> None:
+def test_a_method_that_learns_has_a_text_where_the_recipe_names_none(workspace: Workspace) -> None:
     workspace.recipe("untaught", recipe("minmax", None, "gptq"))
-    said = workspace.refused("plan", "untaught")
-    assert "recipes/untaught.yaml:2:" in said
-    assert "method gptq learns from a text, and the recipe names none" in said
+    assert "data set Salesforce/wikitext" in workspace.doit("plan", "untaught").stdout
+    shown = workspace.doit("show", "untaught").stdout
+    assert "wikitext-2-raw-v1" in shown and "damping" in shown and "iterations" not in shown
 
 
 def test_too_little_text_is_refused_with_what_it_gives(workspace: Workspace) -> None:

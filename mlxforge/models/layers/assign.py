@@ -6,9 +6,11 @@ The first rule that matches a layer decides it; one that is protected only if th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from mlxforge.errors import ForgeError
+from mlxforge.errors import ForgeError, Position
 from mlxforge.models.layers.assignment import Assignment
 from mlxforge.models.layers.guards import as_tied, guarded, names, protected
 from mlxforge.models.layers.refusals import check_groups, check_rules
@@ -17,16 +19,25 @@ from mlxforge.quantize.scheme import Scheme
 from mlxforge.recipe.model import Override, Quantize
 from mlxforge.recipe.modes import ROLES
 
-__all__ = ["Assignment", "assign"]
+__all__ = ["CHOSEN", "UNCHOSEN", "Assignment", "assign", "is_free"]
+
+DEFAULT = "default"
+CHOSEN = "dynamic"
+UNCHOSEN = "dynamic, not chosen yet"
+"""Reasons: of a layer that nothing decides, of bits that were chosen, of bits that will be."""
 
 
 def assign(table: LayerTable, quantize: Quantize) -> tuple[Assignment, ...]:
     """One decision per layer, in the table's order. Raises ForgeError at the first rule that
-    cannot be what its author meant."""
+    cannot be what its author meant, and where widths were chosen for other layers than those that
+    neither a rule nor a guard decides.
+    """
     if quantize.method == "none":
         return tuple(Assignment(layer, None, "method none") for layer in table.layers)
     matches = [_matched(rule, table) for rule in quantize.overrides]
     decided = {layer.path: _decide(layer, quantize, matches) for layer in table.layers}
+    if quantize.widths is not None:
+        decided = _chosen(decided, dict(quantize.widths), quantize.at)
     for layer in table.layers:
         if layer.tied is not None:
             decided[layer.path] = as_tied(layer, decided[layer.tied])
@@ -42,6 +53,33 @@ def assign(table: LayerTable, quantize: Quantize) -> tuple[Assignment, ...]:
     return assignments
 
 
+def is_free(assignment: Assignment) -> bool:
+    """Whether neither a rule nor a guard decides the layer, so that its bits can be chosen."""
+    return assignment.reason == DEFAULT and assignment.scheme is not None
+
+
+def _chosen(
+    decided: Mapping[str, Assignment], widths: Mapping[str, int], at: Position | None
+) -> dict[str, Assignment]:
+    free = {
+        path: entry.scheme
+        for path, entry in decided.items()
+        if is_free(entry) and not entry.layer.tied and entry.scheme
+    }
+    if other := sorted(free.keys() ^ widths.keys()):
+        what = "there are none for" if other[0] in free else "there are some for"
+        raise ForgeError(
+            f"the widths in the lock are for other layers than these: {what} {other[0]}",
+            "`doit lock --upgrade NAME`, and the next build chooses anew",
+            at=at,
+        )
+    chosen = {
+        path: replace(decided[path], scheme=replace(scheme, bits=widths[path]), reason=CHOSEN)
+        for path, scheme in free.items()
+    }
+    return {**decided, **chosen}
+
+
 def _matched(rule: Override, table: LayerTable) -> set[str]:
     layers = [layer for layer in table.layers if layer.tied is None]
     if rule.layers in ROLES:
@@ -53,7 +91,7 @@ def _decide(layer: Layer, quantize: Quantize, matches: list[set[str]]) -> Assign
     if not layer.quantizable:
         return Assignment(layer, None, "not quantizable")
     scheme = Scheme(quantize.bits, quantize.group_size, quantize.mode)
-    default = Assignment(layer, scheme, "default", quantize.at)
+    default = Assignment(layer, scheme, DEFAULT, quantize.at)
     wished = [
         (rule, Assignment(layer, _scheme(rule), rule.layers, rule.at))
         for rule, matched in zip(quantize.overrides, matches, strict=True)

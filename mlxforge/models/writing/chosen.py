@@ -1,17 +1,19 @@
-"""Packed weights that a method has chosen, on their way to the model that is made of them.
+"""Tensors that a method has chosen, on their way to the model that is made of them.
 
-model-00007.safetensors   words, scales and biases of one layer, as they will stand in the model
-chosen.json               which layers there are, and experts that were only rounded
+model-00007.safetensors   words, scales and biases of one layer, as they will stand in the model,
+                          or a tensor that stays as it is in kind and changed in value
+chosen.json               which they are, experts that were only rounded, and what the method tells
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 import mlx.core as mx
 
@@ -20,33 +22,55 @@ from mlxforge.models.streaming.expression import Stored
 from mlxforge.models.streaming.rows import Rows
 from mlxforge.models.streaming.tensors import LOADED, rows_of
 from mlxforge.models.streaming.trace import dtype_name
-from mlxforge.quantize.affine import Affine, pack
+from mlxforge.quantize.affine import Affine, pack, unpack
+from mlxforge.quantize.scheme import Scheme
+from mlxforge.store.sync import sync
 
 __all__ = ["Chosen", "ChosenWriter", "read_chosen"]
 
 NAME = "chosen.json"
 PARTS = ("weight", "scales", "biases")
+UNKNOWN = "experts_without_calibration"
+NOTHING: Mapping[str, Any] = {}
 
 
 class ChosenWriter:
-    """Writes a file per layer, in the order in which they come."""
+    """Writes a file per layer, in the order in which they come, and ``chosen.json`` in the end.
 
-    def __init__(self, folder: Path) -> None:
+    Files are made in ``kept``, where there is such a folder, each whole or not there, and found
+    again by the next writer that asks for the same layers in the same order.
+    """
+
+    def __init__(self, folder: Path, kept: Path | None = None) -> None:
         self._folder = folder
+        self._kept = kept or folder
+        self._files = 0
         self._layers: list[str] = []
+        self._tensors: list[str] = []
+        self._unknown: dict[str, list[int]] = {}
 
-    def __enter__(self) -> ChosenWriter:
-        return self
+    def recall(self, path: str, scheme: Scheme) -> list[Affine] | None:
+        """What was added for the layer before the step was killed; if so, it counts as added."""
+        arrays, about = self._next()
+        if f"{path}.scales" not in arrays:  # of another order of layers
+            return None
+        self._files += 1
+        self._layers.append(path)
+        if unknown := json.loads(about[UNKNOWN]):
+            self._unknown[path] = unknown
+        words, scales, biases = (arrays[f"{path}.{name}"] for name in PARTS)
+        if words.ndim == 2:
+            return [Affine(unpack(words, scheme.bits), scales, biases)]
+        return [
+            Affine(unpack(words[number], scheme.bits), scales[number], biases[number])
+            for number in range(len(words))
+        ]
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
-
-    def add(self, path: str, entries: Sequence[Affine], bits: int) -> None:
-        """One entry for a plain layer, one per expert for stacked ones."""
+    def add(
+        self, path: str, entries: Sequence[Affine], bits: int, unknown: Sequence[int] = ()
+    ) -> None:
+        """One entry for a plain layer, one per expert for stacked ones; ``unknown`` are experts
+        that were only rounded."""
         words = [pack(entry.codes, bits) for entry in entries]
         parts = (words, [entry.scales for entry in entries], [entry.biases for entry in entries])
         arrays = {
@@ -54,21 +78,76 @@ class ChosenWriter:
             for name, found in zip(PARTS, parts, strict=True)
         }
         self._layers.append(path)
-        file = self._folder / f"model-{len(self._layers):05d}.safetensors"
-        mx.save_safetensors(str(file), arrays)
+        if unknown:
+            self._unknown[path] = list(unknown)
+        self._write(arrays, unknown)
 
-    def finish(self, unknown: Mapping[str, list[int]]) -> None:
-        document = {"layers": self._layers, "experts_without_calibration": dict(unknown)}
+    def add_packed(self, path: str, parts: Sequence[mx.array]) -> None:
+        """Words, scales and biases of a layer, as they will stand in the model."""
+        names = (f"{path}.{name}" for name in PARTS)
+        self._layers.append(path)
+        self._write(dict(zip(names, parts, strict=True)))
+
+    def add_tensor(self, name: str, value: mx.array) -> None:
+        """A tensor that is not quantized, such as the weight of a norm, with another value."""
+        self._tensors.append(name)
+        self._write({name: value})
+
+    def recall_tensor(self, name: str) -> mx.array | None:
+        """As ``recall``, of what ``add_tensor`` was given."""
+        arrays, _ = self._next()
+        if name not in arrays:
+            return None
+        self._files += 1
+        self._tensors.append(name)
+        return arrays[name]
+
+    def _next(self) -> tuple[dict[str, mx.array], dict[str, str]]:
+        """The next file of a run before this one, if there is one, and what it says of itself."""
+        file = self._file(self._files + 1)
+        if not file.is_file():
+            return {}, {}
+        return mx.load(str(file), return_metadata=True)  # type: ignore[return-value]
+
+    def _write(self, arrays: dict[str, mx.array], unknown: Sequence[int] = ()) -> None:
+        self._files += 1
+        file = self._file(self._files)
+        staged = file.with_name(f"{file.stem}.part.safetensors")
+        about = {UNKNOWN: json.dumps(list(unknown))}
+        mx.save_safetensors(str(staged), arrays, metadata=about)
+        if self._kept != self._folder:
+            sync(staged)
+        os.replace(staged, file)
+
+    def _file(self, number: int) -> Path:
+        return self._kept / f"model-{number:05d}.safetensors"
+
+    def finish(
+        self, unknown: Mapping[str, list[int]] = NOTHING, notes: Mapping[str, Any] = NOTHING
+    ) -> None:
+        """``unknown``: experts that were only rounded, by layer; ``notes``: JSON-plain."""
+        for number in range(1, self._files + 1):
+            file = self._file(number)
+            os.replace(file, self._folder / file.name)
+        document = {
+            "layers": self._layers,
+            "tensors": self._tensors,
+            UNKNOWN: self._unknown | dict(unknown),
+            "notes": dict(notes),
+        }
         (self._folder / NAME).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """``rows`` by tensor name; ``unknown``: experts that were only rounded, by layer."""
+    """``rows`` by tensor name; ``tensors``: names of those that are not quantized; ``unknown``:
+    experts that were only rounded, by layer; ``notes``: what the method tells."""
 
     layers: frozenset[str]
+    tensors: frozenset[str]
     rows: Mapping[str, Rows]
     unknown: Mapping[str, list[int]]
+    notes: Mapping[str, Any]
 
     def read(self, path: str, start: int, stop: int) -> tuple[mx.array, ...]:
         """Rows of a layer's words, scales and biases; those of experts follow each other."""
@@ -83,5 +162,7 @@ def read_chosen(folder: Path) -> Iterator[Chosen]:
         for name, (_, info) in read_tensors(folder).items()
     }
     with rows_of(folder, stored) as rows:
-        unknown = document["experts_without_calibration"]
-        yield Chosen(frozenset(document["layers"]), rows, unknown)
+        yield Chosen(
+            frozenset(document["layers"]), frozenset(document["tensors"]), rows,
+            document[UNKNOWN], document["notes"],
+        )  # fmt: skip

@@ -6,7 +6,8 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import lru_cache
 from typing import TypeVar
 
 import mlx.core as mx
@@ -14,6 +15,8 @@ import mlx.core as mx
 __all__ = ["cores", "in_order", "workers"]
 
 Result = TypeVar("Result")
+
+_own = threading.local()
 
 
 def cores() -> int:
@@ -33,26 +36,38 @@ def in_order(jobs: Iterable[Callable[[], Result]], workers: int) -> Iterator[Res
 
     Every thread has an MLX stream of its own, so that MLX's kernels, each of which runs on one
     core of a CPU, run side by side. At most two jobs per thread are under way or waiting to be
-    taken. The first failure is raised here; what has not begun by then never does.
+    taken; none may call this itself. The first failure is raised here; what has not begun by then
+    never does.
     """
-    local = threading.local()
     device = mx.default_device()
 
     def run(job: Callable[[], Result]) -> Result:
-        if not hasattr(local, "stream"):
-            local.stream = mx.new_stream(device)
-        with mx.stream(local.stream):
+        with mx.stream(_own_stream(device)):
             return job()
 
+    pool = _pool(workers)
     waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for job in jobs:
-                waiting.append(pool.submit(run, job))
-                if len(waiting) >= 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
+    try:
+        for job in jobs:
+            waiting.append(pool.submit(run, job))
+            if len(waiting) >= 2 * workers:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+        wait(waiting)
+
+
+@lru_cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    """For good: a thread's stream, with a thread of MLX's own behind it, outlives the thread."""
+    return ThreadPoolExecutor(workers, "pieces")
+
+
+def _own_stream(device: mx.Device) -> mx.Stream:
+    streams: dict[str, mx.Stream] = vars(_own).setdefault("streams", {})
+    if str(device) not in streams:
+        streams[str(device)] = mx.new_stream(device)
+    return streams[str(device)]

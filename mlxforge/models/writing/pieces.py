@@ -91,6 +91,9 @@ def layer_stripes(
     layer = assignment.layer
     for tensor in layer.tensors:
         dtype = tensor.dtype_after(cast)
+        if chosen is not None and tensor.name in chosen.tensors:
+            yield _plain(tensor, dtype, _cast(chosen.rows, tensor.name, dtype, allow_nonfinite))
+            continue
         if tensor.name != f"{layer.path}.weight":
             yield _plain(tensor, dtype, _cast(parameters, tensor.name, dtype, allow_nonfinite))
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from doit.cmd_run import Run as DoitRun
@@ -52,10 +52,12 @@ class Build(ForgeCommand, DoitRun):  # type: ignore[misc]
         )
         with _interruptible() as status, project.store.in_use():
             plans, failed = self._plans(project, recipes, display, params["continue"])
-            to_publish = self._to_publish(project, plans)
+            to_publish = {plan.recipe.name for plan in self._to_publish(project, plans)}
+            plans, unmeasured = self._choose(project, plans, display, params)
             code, finished = self._build(project, plans, display, params)
+            code = unmeasured or code
             well = True
-            if chosen := [plan for plan in finished if plan in to_publish]:
+            if chosen := [plan for plan in finished if plan.recipe.name in to_publish]:
                 from mlxforge.tasks.publishing import publish_all
 
                 well = publish_all(project, chosen, display)
@@ -105,17 +107,55 @@ class Build(ForgeCommand, DoitRun):  # type: ignore[misc]
         check_layers(project, plan)
         return plan
 
+    def _choose(
+        self, project: Project, plans: list[Plan], display: Display, params: Any
+    ) -> tuple[list[Plan], int]:
+        """Choose the widths that are still to be chosen, by measuring; then plan again. The plans
+        to go on with, and the status."""
+        measured = [plan for plan in plans if plan.sensitivity is not None]
+        if not measured:
+            return plans, 0
+        halt = Halt(plans, params["continue"])
+        again: dict[str, Plan] = {}
+
+        def say(plan: Plan, text: str) -> None:
+            display.note(text)
+            again[plan.recipe.name] = self._checked(project, plan.recipe, display)
+
+        code = self._run_steps(project, measured, display, params, halt, say)
+        whole = [plan for plan in plans if not halt.stops(plan)]
+        missing = {plan.recipe.name for plan in measured} - again.keys()
+        return [
+            again.get(plan.recipe.name, plan) for plan in whole if plan.recipe.name not in missing
+        ], code
+
     def _build(
         self, project: Project, plans: list[Plan], display: Display, params: Any
     ) -> tuple[int, list[Plan]]:
-        """Finish what is done at once, hand the rest to doit; a summary of each in the end.
-        The status, and the plans that were finished."""
-        halt = Halt(plans, params["continue"])
+        """A summary of each in the end. The status, and the plans that were finished."""
         summaries: dict[str, str] = {}
 
         def say(plan: Plan, text: str) -> None:
             summaries[plan.recipe.name] = text
 
+        halt = Halt(plans, params["continue"])
+        code = self._run_steps(project, plans, display, params, halt, say)
+        finished = [plan for plan in plans if plan.recipe.name in summaries]
+        for plan in finished:
+            print(summaries[plan.recipe.name])
+        return code, finished
+
+    def _run_steps(
+        self,
+        project: Project,
+        plans: list[Plan],
+        display: Display,
+        params: Any,
+        halt: Halt,
+        say: Callable[[Plan, str], None],
+    ) -> int:
+        """Finish what is done at once, hand the rest to doit; ``say`` is told of each. The
+        status."""
         code = 0
         unfinished: list[Plan] = []
         for plan in plans:
@@ -134,10 +174,7 @@ class Build(ForgeCommand, DoitRun):  # type: ignore[misc]
             tasks = list(plan_tasks(project, unfinished, display, say, halt))
             order = [task_name(work) for work in work_order(project, unfinished)]
             code = self._run_doit(tasks, order, display, params) or code
-        finished = [plan for plan in plans if plan.recipe.name in summaries]
-        for plan in finished:
-            print(summaries[plan.recipe.name])
-        return code, finished
+        return code
 
     def _run_doit(self, tasks: list[Task], order: list[str], display: Display, params: Any) -> int:
         self.task_list = tasks

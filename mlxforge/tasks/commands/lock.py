@@ -54,6 +54,9 @@ class LockRecipes(ForgeCommand):
             print(f"{recipe.name}: added {', '.join(added)} to {name}")
             lock = project.lock(recipe) or lock
         facts = moved(project, recipe, lock, ask)
+        if params["upgrade"] and lock.widths is not None:
+            print(f"{recipe.name}: widths go from {name}, the next build measures and chooses anew")
+            make_lock(project, recipe)
         if not facts:
             print(f"{recipe.name}: {name} holds")
             return True

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from mlxforge.checks import check_layers, inspect_now, layer_table
-from mlxforge.demands import CALIBRATED, learns
+from mlxforge.demands import learns
 from mlxforge.errors import ForgeError
 from mlxforge.hub.cache import offline
 from mlxforge.lock import texts_by_section
-from mlxforge.models.layers.size import assignment_bytes, model_size
+from mlxforge.models.layers.size import ModelSize, assignment_bytes, model_size
 from mlxforge.plan import NotLocked, Plan
 from mlxforge.project import Project
 from mlxforge.recipe.model import Recipe
@@ -20,6 +20,7 @@ from mlxforge.report.guards import guard_lines
 from mlxforge.report.layers import layer_rows
 from mlxforge.report.machine import fit_rows
 from mlxforge.report.table import print_table
+from mlxforge.stages import maker_kinds
 from mlxforge.tasks.commands.base import ForgeCommand
 from mlxforge.tasks.order import needed as needed_steps
 from mlxforge.units import readable_bytes
@@ -58,6 +59,8 @@ class PlanRecipes(ForgeCommand):
             return
         trouble = self._inspect(project, plan)
         print_table(("  step", "key", "", "why"), list(_step_rows(project, plan)))
+        if plan.sensitivity is not None:
+            print(f"  then, with widths that are not chosen yet: {', '.join(_later_steps(recipe))}")
         if trouble is None:
             self._print_layers(project, plan, every)
         elif offline():
@@ -78,6 +81,9 @@ class PlanRecipes(ForgeCommand):
         table = layer_table(project, plan)
         cast = table.cast(plan.recipe.quantize.dtype)
         size = model_size(assignments, cast)
+        if plan.sensitivity is not None and (wanted := plan.wanted.dynamic) is not None:
+            whole = size.parameters
+            size = ModelSize(int(wanted.target_bits_per_weight * whole / 8), whole)
         print()
         heads = ("  layer", "role", "n", "shape", "bits", "group", "mode", "bytes", "decided by")
         print_table(heads, layer_rows(assignments, cast, every), right=(2, 4, 5, 7))
@@ -112,13 +118,17 @@ def _unlocked_steps(recipe: Recipe) -> Iterator[str]:
         yield "overlap"
     if "calibrate" in texts and learns(recipe):
         yield "calibrate"
-    if recipe.quantize.method in CALIBRATED:
-        yield recipe.quantize.method
-    yield "quantize"
+    yield from maker_kinds(recipe.quantize)
     if "evaluate" in texts:
         yield "baseline"
     if recipe.evaluate:
         yield "evaluate"
+
+
+def _later_steps(recipe: Recipe) -> Iterator[str]:
+    """The kinds of steps that follow once widths are chosen."""
+    known = [*_unlocked_steps(recipe)]
+    yield from known[known.index("sensitivity") + 1 :]
 
 
 def _step_rows(project: Project, plan: Plan) -> Iterator[tuple[str, str, str, str]]:

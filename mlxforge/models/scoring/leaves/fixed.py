@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -13,12 +14,20 @@ from mlxforge.models.scoring.leaves.held import Holder
 from mlxforge.models.scoring.leaves.model import decoded_parts
 from mlxforge.quantize.affine import Affine, decode
 
-__all__ = ["expert_count", "fix_weight", "has_matrix", "weight_of"]
+__all__ = ["expert_count", "fix_weight", "forget_weight", "has_matrix", "weight_of"]
 
 
 @dataclass(frozen=True)
 class _Name:
     name: str
+
+
+@dataclass(frozen=True)
+class _Own:
+    """What a layer had before its weight was fixed."""
+
+    matrix: Any
+    load: Any
 
 
 class FixedMatrix:
@@ -91,6 +100,8 @@ def weight_of(module: nn.Module, expert: int | None = None) -> mx.array:
 def fix_weight(module: nn.Module, entries: Sequence[Affine]) -> None:
     """From now on ``module`` multiplies by what ``entries`` stand for, one per expert."""
     assert isinstance(module, Holder)
+    if not hasattr(module, "_own"):
+        module._own = _Own(module._matrix, module._held.load)
     mx.eval([[entry.codes, entry.scales, entry.biases] for entry in entries])
     old = module._matrix
     matrix = FixedMatrix(f"{old.weight.name} fixed", old.shape, entries)
@@ -98,3 +109,10 @@ def fix_weight(module: nn.Module, entries: Sequence[Affine]) -> None:
     load = dict(module._held.load)
     load["weight"] = partial(decoded_parts, matrix, module._held.supply)
     module._held.load = load
+
+
+def forget_weight(module: nn.Module) -> None:
+    """Let go of the codes in memory: ``module`` has the weight of its file again."""
+    if hasattr(module, "_own"):
+        module._matrix, module._held.load = module._own.matrix, module._own.load
+        del module._own

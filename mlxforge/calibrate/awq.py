@@ -1,0 +1,208 @@
+"""AWQ for a whole model: which scales move between its layers, block after block.
+
+A stage is layers that are given the same inputs. When the first reader of a pair comes, the pair's
+scales are chosen for all of its readers; the scaler, which came before, is divided at once, be it a
+norm or a projection that has been rounded already; and the readers are rounded with their columns
+multiplied. Everything is measured behind layers that are quantized, as they will be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from mlxforge.calibrate.journal import Journal
+from mlxforge.calibrate.run import Run, Stage
+from mlxforge.calibrate.scalers import Scalers, columns_of
+from mlxforge.calibrate.scales import Chooser
+from mlxforge.calibrate.statistics import as_both_uses, means_of, squares_of
+from mlxforge.errors import ForgeError
+from mlxforge.models.layers.assign import Assignment
+from mlxforge.models.layers.pairs import ROWS, Pair
+from mlxforge.models.scoring.leaves.fixed import expert_count, fix_weight
+from mlxforge.models.writing.chosen import ChosenWriter
+from mlxforge.models.writing.parallel import in_order, workers
+from mlxforge.progress import Progress
+from mlxforge.quantize.affine import Affine
+from mlxforge.quantize.awq import Rounding, divided, exponents
+from mlxforge.quantize.importance import Importance
+from mlxforge.recipe.methods import Awq as Settings
+
+__all__ = ["Scaling"]
+
+ROWS_AT_ONCE = 1024  # of a weight, for one thread at a time
+
+
+class Scaling:
+    """Chooses scales and codes for the layers of ``run``; ``notes`` tells the scales. What a run
+    before this one left in ``kept`` is taken up."""
+
+    def __init__(
+        self,
+        run: Run,
+        assignments: Iterable[Assignment],
+        cast: str | None,
+        pairs: Collection[Pair],
+        settings: Settings,
+        writer: ChosenWriter,
+        kept: Path,
+    ) -> None:
+        self.notes: list[dict[str, Any]] = []
+        self._run = run
+        layers = [entry.layer for entry in assignments]
+        dtypes: dict[str, mx.Dtype] = {
+            tensor.name: getattr(mx, tensor.dtype_after(cast))
+            for layer in layers
+            for tensor in layer.tensors
+        }
+        schemes = {
+            entry.layer.path: entry.scheme
+            for entry in assignments
+            if entry.scheme and entry.scheme.mode == "affine"
+        }
+        self._roundings = {
+            path: Rounding(
+                scheme.bits, scheme.group_size, dtypes[f"{path}.weight"], settings.clip
+            )
+            for path, scheme in schemes.items()
+        }  # fmt: skip
+        self._tied = {layer.path: layer.tied for layer in layers if layer.tied in schemes}
+        self._embeddings = {layer.path for layer in layers if layer.role == "embeddings"}
+        self._journal = Journal(writer, kept, schemes, run.modules)
+        self._scalers = Scalers(run.modules, dtypes, self._journal.add_tensor)
+        grid = exponents(settings.grid)
+        self._chooser = Chooser(run.modules, self._roundings, self._scalers, grid)
+        self._pair_of = {path: pair for pair in pairs for path in pair.readers}
+        self._columns: dict[str, np.ndarray] = {}
+        self._to_divide = {pair.scaler for pair in pairs if pair.kind == ROWS}
+        self._waiting: dict[str, tuple[list[Affine], list[int]]] = {}
+
+    def go(self, progress: Progress) -> None:
+        """Every block; raises ForgeError that names the layer whose inputs are not finite."""
+        done, block, told = 0, -1, 0
+        recalled: Any = None
+        for stage in self._run.stages():
+            if self._run.index != block:
+                if block >= 0 and recalled is None:
+                    self._close(block, told)
+                block, told = self._run.index, len(self.notes)
+                recalled = self._journal.recall(block)
+                self.notes += recalled or []
+            if recalled is None:
+                self._stage(stage)
+            done += len(stage)
+            progress(done, len(self._roundings), "layers")
+        if block >= 0 and recalled is None:
+            self._close(block, told)
+
+    def _close(self, block: int, told: int) -> None:
+        for path in list(self._waiting):  # their readers were never reached
+            self._journal.add(path, *self._waiting.pop(path))
+        self._journal.close(block, self.notes[told:])
+
+    def _stage(self, stage: Stage) -> None:
+        inputs = self._inputs(stage[0])
+        pairs = {pair.scaler: pair for path in stage if (pair := self._pair_of.get(path))}
+        fresh: set[str] = set()
+        for pair in pairs.values():
+            fresh.update(pair.readers)
+            self._choose(pair, stage, inputs)
+        for path in stage:
+            by = self._columns.pop(path, None)
+            mine = inputs if by is None or path not in fresh else _divided(inputs, by)
+            self._round(path, mine, by)
+
+    def _inputs(self, path: str) -> Importance:
+        """Mean squares of what comes into a layer."""
+        experts = expert_count(self._run.modules[path])
+        found: list[tuple[np.ndarray, np.ndarray]] = []
+        self._run.watch(path, lambda x, chosen: found.append(squares_of(x, chosen, experts)))
+        total = np.asarray(sum(squares for squares, _ in found))
+        if not np.isfinite(total).all():
+            raise ForgeError(
+                f"the inputs of {path} are not finite over the calibration text",
+                "the source overflows: is its dtype float16, or a weight broken?",
+            )
+        return means_of(total, np.asarray(sum(tokens for _, tokens in found)))
+
+    def _choose(self, pair: Pair, stage: Stage, inputs: Importance) -> None:
+        """The scales of ``pair``, which has a reader in ``stage``; its scaler is divided."""
+        for path in pair.readers:
+            del self._pair_of[path]
+        here = next(path for path in stage if path in pair.readers)
+        choice = self._chooser.choose(pair, here, inputs)
+        self.notes.append(
+            {"scaler": pair.scaler, "readers": [*pair.readers], "exponents": choice.exponents}
+        )
+        if not any(choice.exponents):
+            return
+        self._scalers.divide(pair, choice.scales)
+        if pair.kind == ROWS:
+            entries, unknown = self._waiting[pair.scaler]
+            rows = np.broadcast_to(choice.scales, (len(entries), choice.scales.shape[-1]))
+            entries = [divided(entry, by) for entry, by in zip(entries, rows, strict=True)]
+            fix_weight(self._run.modules[pair.scaler], entries)
+            self._waiting[pair.scaler] = entries, unknown
+        for path in pair.readers:
+            by = columns_of(pair, path, choice.scales)
+            if path in self._roundings:
+                self._columns[path] = by
+            else:
+                self._scalers.multiply(path, by)
+
+    def _round(self, path: str, inputs: Importance, by: np.ndarray | None) -> None:
+        """A layer's codes, from now on used; its columns multiplied ``by`` [columns], or
+        [experts, columns]."""
+        module = self._run.modules[path]
+        experts = expert_count(module)
+        entries, unknown = [], []
+        for number in range(max(experts, 1)):
+            importance = inputs.of(number)
+            if importance is None:
+                unknown.append(number)
+            elif path in self._embeddings or path in self._tied:
+                importance = mx.array(as_both_uses(np.array(importance)))
+            weight = self._chooser.weight(path, number if experts else None)
+            if by is not None:
+                weight = weight * mx.array(by[number] if by.ndim == 2 else by)
+            entries.append(_rounded(weight, importance, self._roundings[path]))
+        fix_weight(module, entries)
+        if path in self._to_divide:
+            self._waiting[path] = entries, unknown
+        else:
+            self._journal.add(path, entries, unknown)
+        if path in self._tied:  # loaders take one of the two for both
+            self._journal.add(self._tied[path], entries, unknown)
+
+
+def _rounded(weight: mx.array, importance: mx.array | None, rounding: Rounding) -> Affine:
+    """All rows, on all cores; evaluated."""
+    mx.eval(weight, *([] if importance is None else [importance]))
+    jobs = [
+        partial(_rows_rounded, weight, start, importance, rounding)
+        for start in range(0, len(weight), ROWS_AT_ONCE)
+    ]
+    found = list(in_order(jobs, workers()))
+    if len(found) == 1:
+        return found[0]
+    return Affine(
+        mx.concatenate([part.codes for part in found]),
+        mx.concatenate([part.scales for part in found]),
+        mx.concatenate([part.biases for part in found]),
+    )
+
+
+def _rows_rounded(
+    weight: mx.array, start: int, importance: mx.array | None, rounding: Rounding
+) -> Affine:
+    return rounding.round(weight[start : start + ROWS_AT_ONCE], importance)
+
+
+def _divided(inputs: Importance, by: np.ndarray) -> Importance:
+    """Of inputs divided ``by`` [columns] or [experts, columns]."""
+    return Importance((inputs.columns / np.square(by)).astype(np.float32), inputs.tokens)

@@ -1,0 +1,70 @@
+"""A descent that goes on where a killed one stood, and what is kept of it in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from mlxforge.calibrate.distill.descent import Descent, Parameters, Problem, State, descend
+from mlxforge.calibrate.distill.kept import Kept, Pace
+from mlxforge.calibrate.distill.pair import Stage
+from mlxforge.calibrate.distill.student import Values
+from mlxforge.recipe.methods import Dwq as Settings
+
+__all__ = ["Solved", "keep_values", "kept_values", "solve"]
+
+DESCENT = "descent"
+
+
+@dataclass(frozen=True)
+class Solved:
+    """The ``values`` of a stage, its losses ``before`` and ``after``, and how many ``iterations``
+    were made."""
+
+    values: Values
+    before: float
+    after: float
+    iterations: int
+
+
+def solve(
+    problem: Problem,
+    start: Parameters,
+    settings: Settings,
+    number: int,
+    kept: Kept,
+    report: Callable[[int], None],
+) -> Descent:
+    """``number`` is that of the stage, and the seed of its batches; ``report`` is told how many
+    iterations are done."""
+    pace = Pace()
+
+    def keep(state: State) -> None:
+        report(state.step)
+        if pace.due():
+            kept.save(DESCENT, state.arrays(), stage=number, **state.facts())
+
+    found = kept.load(DESCENT)
+    before = None
+    if found and found[1].pop("stage") == number:
+        before = State.of(*found)
+    return descend(
+        problem, start, settings.iterations, settings.learning_rate, number, before, keep
+    )
+
+
+def keep_values(kept: Kept, stage: Stage, values: Values, found: Descent) -> None:
+    facts: Mapping[str, float] = {
+        "before": found.before, "after": found.after, "iterations": found.steps,
+    }  # fmt: skip
+    kept.save(_name(stage), values, **facts)
+    kept.drop(DESCENT)
+
+
+def kept_values(kept: Kept, stage: Stage) -> Solved | None:
+    found = kept.load(_name(stage))
+    return Solved(found[0], **found[1]) if found else None
+
+
+def _name(stage: Stage) -> str:
+    return f"stage-{stage.number:05d}"

@@ -1,0 +1,47 @@
+"""Training a quantized model against its source, in the scope that a recipe names."""
+
+from __future__ import annotations
+
+from mlxforge.calibrate.distill.blockwise import train_blocks
+from mlxforge.calibrate.distill.fitting import check_fits
+from mlxforge.calibrate.distill.kept import Kept
+from mlxforge.calibrate.distill.pair import Pair
+from mlxforge.calibrate.distill.solve import Solved, keep_values, kept_values, solve
+from mlxforge.calibrate.distill.through import through_problem
+from mlxforge.models.memory import available_bytes
+from mlxforge.models.scoring.leaves.remembered import remembered
+from mlxforge.progress import Progress
+from mlxforge.recipe.methods import Dwq as Settings
+
+__all__ = ["train"]
+
+
+def train(pair: Pair, settings: Settings, kept: Kept, progress: Progress) -> dict[int, Solved]:
+    """By the number of a stage what became of it; stages with nothing to train are left out.
+
+    Whatever ``kept`` holds of a run before is taken up, and leads to the same values. Raises
+    ForgeError where the memory does not do for the scope.
+    """
+    with remembered(pair.modules.values()), remembered(pair.source_modules.values()):
+        if settings.scope == "model" and not pair.whole:
+            _train_model(pair, settings, kept, progress)
+        else:
+            train_blocks(pair, settings, kept, progress)
+    found = {stage.number: kept_values(kept, stage) for stage in pair.stages}
+    return {number: solved for number, solved in found.items() if solved}
+
+
+def _train_model(pair: Pair, settings: Settings, kept: Kept, progress: Progress) -> None:
+    if all(kept_values(kept, stage) for stage in pair.stages if stage.paths):
+        return
+    check_fits(pair, available_bytes())
+    layers = {stage.number: pair.layers(stage, settings.norms) for stage in pair.stages}
+    start = {name: value for own in layers.values() for name, value in own.start().items()}
+    found = solve(
+        through_problem(pair, layers, settings.temperature), start, settings, 0, kept,
+        lambda step: progress(step, settings.iterations, "iterations"),
+    )  # fmt: skip
+    for stage in pair.stages:
+        own = {name: found.parameters[name] for name in layers[stage.number].start()}
+        if own:
+            keep_values(kept, stage, layers[stage.number].values(own), found)

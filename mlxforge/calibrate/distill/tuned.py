@@ -1,0 +1,62 @@
+"""What training has made of a model, handed over: all of its packed layers, and changed norms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mlxforge.calibrate.distill.solve import Solved
+from mlxforge.calibrate.distill.verdict import Verdict
+from mlxforge.models.streaming.rows import Rows
+from mlxforge.models.writing.chosen import ChosenWriter
+
+__all__ = ["write_tuned"]
+
+
+def write_tuned(
+    start: Path,
+    tensors: Mapping[str, Rows],
+    paths: Iterable[str],
+    verdict: Verdict,
+    solved: Mapping[int, Solved],
+    names: Mapping[int, str],
+    out: Path,
+) -> None:
+    """The layers at ``paths`` of the model in ``start``, whose ``tensors`` these are, with the
+    values that ``verdict`` keeps; the other ones as they are."""
+    values = {name: value for kept in verdict.values.values() for name, value in kept.items()}
+    writer = ChosenWriter(out)
+    for path in paths:
+        words = tensors[f"{path}.weight"].read_all()
+        rest = [
+            values.pop(name) if name in values else tensors[name].read_all()
+            for name in (f"{path}.scales", f"{path}.biases")
+        ]
+        writer.add_packed(path, (words, *rest))
+    for name, value in values.items():
+        writer.add_tensor(name, value)
+    writer.finish(_unknown(start), _notes(verdict, solved, names))
+
+
+def _unknown(start: Path) -> dict[str, list[int]]:
+    """The experts that the start itself has only rounded."""
+    layers = json.loads((start / "mlxforge.json").read_bytes())["layers"]
+    key = "experts_without_calibration"
+    return {path: entry[key] for path, entry in layers.items() if key in entry}
+
+
+def _notes(
+    verdict: Verdict, solved: Mapping[int, Solved], names: Mapping[int, str]
+) -> dict[str, Any]:
+    """Divergences on the windows held out; of each stage its loss, relative to the start's."""
+    stages = {
+        names[number]: {
+            "loss": found.after / found.before if found.before else 1.0,
+            "iterations": found.iterations,
+            "kept": number in verdict.values,
+        }
+        for number, found in solved.items()
+    }
+    return {"divergence": {"before": verdict.before, "after": verdict.after}, "stages": stages}

@@ -1,0 +1,89 @@
+"""What a method has chosen, block by block: a killed run goes on behind its last whole block.
+
+block-00003.json   the layers and tensors of a block in the order in which they were chosen, and
+                   what the method tells of them; written when the block is done
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from mlxforge.models.scoring.leaves.fixed import fix_weight
+from mlxforge.models.writing.chosen import ChosenWriter
+from mlxforge.quantize.affine import Affine
+from mlxforge.quantize.scheme import Scheme
+from mlxforge.store.sync import sync
+
+__all__ = ["Journal"]
+
+
+class Journal:
+    """``writer`` keeps what is chosen in ``kept``, and the journal beside it. ``schemes``: of the
+    layers that are quantized, by path; ``modules`` are those of the model that goes on with it."""
+
+    def __init__(
+        self,
+        writer: ChosenWriter,
+        kept: Path,
+        schemes: Mapping[str, Scheme],
+        modules: Mapping[str, nn.Module],
+    ) -> None:
+        self._writer = writer
+        self._kept = kept
+        self._schemes = schemes
+        self._modules = modules
+        self._order: list[str] = []
+
+    def add(self, path: str, entries: Sequence[Affine], unknown: Sequence[int]) -> None:
+        """A layer's codes, one entry per expert where there are any; ``unknown``: experts that
+        were only rounded."""
+        self._writer.add(path, entries, self._schemes[path].bits, unknown)
+        self._order.append(path)
+
+    def add_tensor(self, name: str, value: mx.array) -> None:
+        """A tensor that is not quantized and has changed."""
+        self._writer.add_tensor(name, value)
+        self._order.append(name)
+
+    def close(self, block: int, notes: Any) -> None:
+        """All of a block was added; ``notes`` are JSON-plain."""
+        file = self._file(block)
+        staged = file.with_suffix(".part")
+        staged.write_text(json.dumps({"order": self._order, "notes": notes}))
+        sync(staged)
+        os.replace(staged, file)
+        self._order = []
+
+    def recall(self, block: int) -> Any:
+        """Take up what a run before this one chose for a block; its notes, None where the block
+        was not closed."""
+        file = self._file(block)
+        if not file.is_file():
+            return None
+        document = json.loads(file.read_bytes())
+        for name in document["order"]:
+            if not self._recalled(name):
+                return None
+        return document["notes"]
+
+    def _recalled(self, name: str) -> bool:
+        if name in self._schemes:
+            entries = self._writer.recall(name, self._schemes[name])
+            if entries is not None:
+                fix_weight(self._modules[name], entries)
+            return entries is not None
+        value = self._writer.recall_tensor(name)
+        if value is not None:
+            path, _, own = name.rpartition(".")
+            self._modules[path][own] = value.astype(mx.float32)
+        return value is not None
+
+    def _file(self, block: int) -> Path:
+        return self._kept / f"block-{block:05d}.json"

@@ -1,0 +1,129 @@
+"""The scales of one pair: the exponent for which all of its readers together lose least."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from mlxforge.calibrate.scalers import Scalers, columns_of
+from mlxforge.models.layers.pairs import OTHER, Pair
+from mlxforge.models.scoring.leaves.fixed import expert_count, weight_of
+from mlxforge.models.writing.parallel import in_order, workers
+from mlxforge.quantize.awq import Rounding, channel_scales, scaled_error
+from mlxforge.quantize.importance import FEWEST_TOKENS, Importance
+
+__all__ = ["Choice", "Chooser"]
+
+ROWS_TRIED = 128  # of a weight, for each exponent
+AT_ONCE = 4  # exponents
+EXPERTS_TRIED = 8  # of those that share their scales
+
+
+@dataclass(frozen=True)
+class Choice:
+    """``scales`` float32 [channels], or [experts, channels]; ``exponents``: one, or one for each
+    expert."""
+
+    scales: np.ndarray
+    exponents: list[float]
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """``roundings``: of the layers that are quantized, by path; ``grid``: the exponents."""
+
+    modules: Mapping[str, nn.Module]
+    roundings: Mapping[str, Rounding]
+    scalers: Scalers
+    grid: Sequence[float]
+
+    def choose(self, pair: Pair, reader: str, inputs: Importance) -> Choice:
+        """The scales of ``pair``, one of whose readers is given ``inputs``; 1 where too few tokens
+        came by."""
+        squares = _by_channel(pair, reader, inputs, self.scalers.channels(pair))
+        tokens = np.atleast_1d(inputs.tokens if pair.experts else inputs.tokens.sum())
+        found = [
+            self._best(pair, number, mine) if count >= FEWEST_TOKENS else (0.0, np.ones_like(mine))
+            for number, (mine, count) in enumerate(zip(squares, tokens, strict=True))
+        ]
+        scales = np.stack([mine for _, mine in found])
+        return Choice(scales if pair.experts else scales[0], [exponent for exponent, _ in found])
+
+    def weight(self, path: str, expert: int | None) -> mx.array:
+        """Float32 [rows, columns], as a cast leaves it; lazy."""
+        weight = weight_of(self.modules[path], expert)
+        return weight.astype(self.roundings[path].dtype).astype(mx.float32)
+
+    def _best(self, pair: Pair, expert: int, squares: np.ndarray) -> tuple[float, np.ndarray]:
+        """The exponent of least error, and the scales [channels] that it gives."""
+        samples = [
+            (rows, columns_of(pair, path, squares, squares.mean()), path)
+            for path in pair.readers
+            if path in self.roundings
+            for rows in self._sample(path, expert if pair.experts else None)
+        ]
+        ways: list[np.ndarray] = []
+        errors: list[float] = []
+        for start in range(0, len(self.grid), AT_ONCE):
+            if errors and np.argmin(errors) < start - AT_ONCE:  # the error has one valley
+                break
+            new = [
+                self._scales(pair, squares, exponent) for exponent in self.grid[start:][:AT_ONCE]
+            ]
+            jobs = [
+                partial(
+                    scaled_error, rows, heights, columns_of(pair, path, scales),
+                    self.roundings[path],
+                )
+                for scales in new
+                for rows, heights, path in samples
+            ]  # fmt: skip
+            found = np.array(list(in_order(jobs, workers()))).reshape(len(new), len(samples))
+            ways += new
+            errors += found.sum(axis=1).tolist()
+        best = int(np.argmin(errors))
+        return self.grid[best], ways[best]
+
+    def _scales(self, pair: Pair, squares: np.ndarray, exponent: float) -> np.ndarray:
+        """As they are once the scaler is stored; channels that nobody reads keep their own."""
+        reached = squares > 0
+        scales = np.ones_like(squares)
+        if exponent and reached.any():
+            scales[reached] = channel_scales(squares[reached], exponent)
+        return self.scalers.left_of(pair, scales)
+
+    def _sample(self, path: str, expert: int | None) -> list[mx.array]:
+        """Rows of a layer, float32, as far apart as they can be; of experts that share their
+        scales, of some."""
+        count = expert_count(self.modules[path])
+        numbers: Sequence[int | None] = [expert]
+        if expert is None and count:
+            numbers = range(0, count, -(-count // EXPERTS_TRIED))
+        found = []
+        for number in numbers:
+            weight = self.weight(path, number)
+            step = -(-len(weight) * len(numbers) // ROWS_TRIED)
+            found.append(mx.contiguous(weight[::step]))
+        mx.eval(found)
+        return found
+
+
+def _by_channel(pair: Pair, reader: str, inputs: Importance, size: int) -> np.ndarray:
+    """Mean squares, float32 [1, size] or [experts, size]: of a channel, over all columns that
+    read it; 0 where none does."""
+    columns = np.atleast_2d(inputs.columns)
+    if len(columns) > 1 and not pair.experts:
+        shares = inputs.tokens / max(int(inputs.tokens.sum()), 1)
+        columns = (columns * shares[:, None]).sum(axis=0, keepdims=True)
+    channels = pair.channels(reader)
+    mine = channels != OTHER
+    counts = np.maximum(np.bincount(channels[mine], minlength=size), 1)
+    found = [
+        np.bincount(channels[mine], weights=row[mine], minlength=size) / counts for row in columns
+    ]
+    return np.stack(found).astype(np.float32)

@@ -1,0 +1,56 @@
+"""Embeddings that remember what they have made of some tokens, for who runs these again and again.
+
+A row of an embedding is a read from a file, and a block that is run for itself has the model's
+embeddings run before it each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from mlxforge.models.scoring.leaves.layers import HeldEmbedding
+
+__all__ = ["remembered"]
+
+MOST_BYTES = 64 << 20  # of one embedding's states
+
+
+@contextmanager
+def remembered(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """For as long as it lasts; no weight may be exchanged meanwhile."""
+    with ExitStack() as stack:
+        for module in modules:
+            if isinstance(module, HeldEmbedding):
+                stack.enter_context(_remembering(module))
+        yield
+
+
+@contextmanager
+def _remembering(module: HeldEmbedding) -> Iterator[None]:
+    kind = type(module)
+    known: dict[tuple[tuple[int, ...], bytes], mx.array] = {}
+    left = MOST_BYTES
+
+    def call(self: HeldEmbedding, x: mx.array) -> mx.array:
+        nonlocal left
+        tokens = np.array(x)
+        key = (tokens.shape, tokens.tobytes())
+        found = known.get(key)
+        if found is None:
+            found = kind.__call__(self, x)
+            mx.eval(found)
+            if found.nbytes <= left:
+                left -= found.nbytes
+                known[key] = found
+        return found
+
+    module.__class__ = type(kind.__name__, (kind,), {"__call__": call})
+    try:
+        yield
+    finally:
+        module.__class__ = kind

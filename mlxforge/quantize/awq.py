@@ -1,0 +1,96 @@
+"""AWQ: columns of a weight that meet large inputs are made larger before they are rounded.
+
+Rounding adds about the same error to every weight of a group. Where the inputs of a column are
+divided by s and the column is multiplied by s, the product stays as it was, and the column's share
+of the error becomes 1/s of what it was, as long as s does not stretch the group's range (Lin et al.
+2023, arXiv 2306.00978, sections 3.1 and 3.2). For every channel
+
+    s = m^a / sqrt(max(m^a) min(m^a)),    m the root mean square of its inputs (the paper: the mean)
+
+and a, one number for all channels, is the one in [0, 1) for which the error of the outputs is least
+(equations 4 and 5). Here the error is weighed as the search for scales weighs it,
+
+    sum_ij h_j (w_ij - w^_ij)^2,    h_j the mean square of column j's inputs
+
+and what rounds is the search (mlxforge.quantize.search), which tries more than the clipping of the
+paper's section 3.3 does, or MLX's own rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from mlxforge.quantize import rtn
+from mlxforge.quantize.affine import Affine, decode, unpack
+from mlxforge.quantize.scheme import Scheme
+from mlxforge.quantize.search import search
+
+__all__ = ["Rounding", "channel_scales", "divided", "exponents", "scaled_error"]
+
+LEAST = 1e-3  # of the median: what never had an input is not made smaller without end
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """``dtype`` is that of scales and biases; ``clip``: ranges are searched."""
+
+    bits: int
+    group_size: int
+    dtype: mx.Dtype
+    clip: bool
+
+    def round(self, weight: mx.array, importance: mx.array | None) -> Affine:
+        """``weight`` float32 [rows, columns], ``importance`` of its columns where it is known;
+        evaluated."""
+        if self.clip:
+            return search(weight, self.bits, self.group_size, self.dtype, importance)
+        scheme = Scheme(self.bits, self.group_size, "affine")
+        words, scales, biases = rtn.pack(weight, scheme)
+        found = Affine(
+            unpack(words, self.bits), scales.astype(self.dtype), biases.astype(self.dtype)
+        )
+        mx.eval(found.codes, found.scales, found.biases)
+        return found
+
+
+def exponents(grid: int) -> list[float]:
+    """``grid`` numbers from 0, which changes nothing, up to 1."""
+    return [place / grid for place in range(grid)]
+
+
+def channel_scales(squares: np.ndarray, exponent: float) -> np.ndarray:
+    """float32 [channels], of the mean squares of their inputs."""
+    floor = LEAST**2 * float(np.median(squares))
+    magnitude = np.sqrt(np.maximum(squares, floor if floor > 0 else 1), dtype=np.float64)
+    raised = magnitude**exponent
+    found: np.ndarray = raised / np.sqrt(raised.max() * raised.min())
+    return found.astype(np.float32)
+
+
+def scaled_error(
+    weight: mx.array, squares: np.ndarray, scales: np.ndarray, rounding: Rounding
+) -> float:
+    """The error of ``weight`` [rows, columns] rounded with its columns multiplied by ``scales``,
+    where unscaled inputs have these mean ``squares`` [columns]."""
+    by, heights = mx.array(scales), mx.array(squares.astype(np.float32))
+    found = rounding.round(weight * by, heights / mx.square(by))
+    off = weight - decode(found, rounding.group_size) / by
+    return float((mx.square(off) * heights).sum())
+
+
+def divided(affine: Affine, by: np.ndarray) -> Affine:
+    """``affine`` with its rows divided by ``by`` [rows]: the same codes, and biases that make up
+    for the rounding of the scales at the middle of each group; evaluated."""
+    rows, columns = affine.codes.shape
+    groups = affine.scales.shape[1]
+    dtype, factor = affine.scales.dtype, 1 / mx.array(by.astype(np.float32))[:, None]
+    middle = affine.codes.reshape(rows, groups, columns // groups).astype(mx.float32).mean(axis=-1)
+    wanted = affine.scales.astype(mx.float32) * factor
+    scales = wanted.astype(dtype)
+    lost = (wanted - scales.astype(mx.float32)) * middle
+    biases = (affine.biases.astype(mx.float32) * factor + lost).astype(dtype)
+    mx.eval(scales, biases)
+    return Affine(affine.codes, scales, biases)

@@ -1,0 +1,74 @@
+"""What a recipe may say about a method, in the section of the method's name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["SECTIONS", "Awq", "Dwq", "Dynamic", "Gptq", "calibrated", "sections_in_use"]
+
+
+@dataclass(frozen=True)
+class Gptq:
+    """``damping`` is relative to the mean of the Hessian's diagonal; ``block_size`` columns are
+    rounded before those behind them hear of it; ``act_order``: columns of large inputs first."""
+
+    block_size: int
+    damping: float
+    act_order: bool
+
+
+@dataclass(frozen=True)
+class Awq:
+    """``grid``: how many exponents are tried for a scale; ``clip``: whether ranges are searched as
+    well."""
+
+    grid: int
+    clip: bool
+
+
+@dataclass(frozen=True)
+class Dwq:
+    """``iterations`` of ``batch_size`` windows, of each block or, by ``scope``, of the model;
+    ``temperature`` of the distributions that are compared; ``norms``: whether they are trained."""
+
+    iterations: int
+    batch_size: int
+    learning_rate: float
+    temperature: float
+    scope: str
+    norms: bool
+
+
+@dataclass(frozen=True)
+class Dynamic:
+    """``method`` is what fills the widths that were chosen, between ``min_bits`` and
+    ``max_bits``, for ``target_bits_per_weight`` over everything."""
+
+    target_bits_per_weight: float
+    min_bits: int
+    max_bits: int
+    method: str
+
+
+CALIBRATED = ("gptq", "awq", "dwq", "dynamic")
+"""Methods that cannot do without a text."""
+
+SECTIONS = {"gptq": Gptq, "awq": Awq, "dwq": Dwq, "dynamic": Dynamic}
+
+
+def sections_in_use(quantize: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the sections that mean something beside the other values of ``quantize``, a
+    document's section."""
+    used = {quantize["method"]}
+    if quantize["method"] == "dynamic":
+        used.add((quantize["dynamic"] or {}).get("method", "rtn"))
+    if quantize["refine"] == "dwq":
+        used.add("dwq")
+    return tuple(name for name in SECTIONS if name in used)
+
+
+def calibrated(method: str, refine: str) -> str | None:
+    """Which of the two cannot do without a text, if one of them cannot."""
+    return next((name for name in (method, refine) if name in CALIBRATED), None)

@@ -1,0 +1,98 @@
+"""The steps that make a model's weights, one after the other, for each method.
+
+    rtn         quantize
+    gptq, awq   gptq -> quantize
+    dwq         quantize -> dwq -> quantize
+    dynamic     sensitivity, and once the widths are chosen, those of the method that fills them
+    refine: dwq after any of them: … quantize -> dwq -> quantize
+
+A method's own step chooses packed weights; ``quantize`` makes a model of them and of the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from mlxforge.local import Local
+from mlxforge.nodes import Node
+from mlxforge.recipe.model import Quantize as Wanted
+from mlxforge.steps.awq import Awq
+from mlxforge.steps.base import Step
+from mlxforge.steps.dwq import Dwq
+from mlxforge.steps.gptq import Gptq
+from mlxforge.steps.pairs import FindPairs
+from mlxforge.steps.quantize import Quantize
+from mlxforge.steps.sensitivity import Sensitivity
+
+__all__ = ["CHOOSERS", "MAKERS", "maker_kinds", "measuring", "weights"]
+
+CHOOSERS: Mapping[str, type[Quantize]] = {"gptq": Gptq, "awq": Awq}
+"""Methods whose step chooses the packed weights, by name."""
+
+MAKERS = ("sensitivity", *CHOOSERS, "quantize", "dwq")
+"""Kinds of the steps here."""
+
+
+def maker_kinds(wanted: Wanted) -> tuple[str, ...]:
+    """The kinds of the steps that :func:`weights` makes, in their order."""
+    measured = ("sensitivity",) if wanted.method == "dynamic" else ()
+    filled = wanted.dynamic.method if wanted.dynamic else wanted.method
+    chooser = (*measured, filled) if filled in CHOOSERS else measured
+    refined = ("dwq", "quantize") if "dwq" in (wanted.method, wanted.refine) else ()
+    return (*chooser, "quantize", *refined)
+
+
+Inputs = tuple[tuple[str, Node | Local], ...]
+MakeNode = Callable[..., Node]
+
+
+def weights(
+    node: Callable[[Step, Inputs], Node],
+    wanted: Wanted,
+    inputs: Inputs,
+    calibrate: Node | None,
+    wants: Mapping[str, Any],
+) -> Node:
+    """The last of the steps. ``node`` makes one, ``inputs`` are those that all of them have, and
+    ``wants`` what they say of the source."""
+    method = "rtn" if wanted.method == "dwq" else wanted.method
+    if wanted.dynamic is not None and wanted.widths is not None:
+        method = wanted.dynamic.method
+    refined = "dwq" in (wanted.method, wanted.refine)
+    plain = replace(wanted, method=method, refine="none")
+    learned: Inputs = () if calibrate is None else (("calibration", calibrate),)
+    chooser = CHOOSERS.get(method)
+    if chooser is not None:
+        chosen = node(chooser.of(plain, **wants), (*inputs, *learned))
+        made = node(Quantize.of(plain, **wants), (*inputs, ("chosen", chosen)))
+    else:
+        searched: Inputs = ()
+        if wanted.scales == "search" and method == "rtn":
+            searched = learned or (("pairs", node(FindPairs(**wants), _heads(inputs))),)
+        made = node(Quantize.of(plain, **wants), (*inputs, *searched))
+    if not refined:
+        return made
+    tuned = node(Dwq.of(wanted, **wants), (*inputs, *learned, ("start", made)))
+    return node(Quantize.of(replace(plain, refine="dwq"), **wants), (*inputs, ("chosen", tuned)))
+
+
+def _heads(inputs: Inputs) -> Inputs:
+    """What the layers were inspected on, which need not be all of the source."""
+    inspect = dict(inputs)["layers"]
+    assert isinstance(inspect, Node)
+    return (("source", dict(inspect.inputs)["source"]),)
+
+
+def measuring(
+    node: Callable[[Step, Inputs], Node],
+    wanted: Wanted,
+    inputs: Inputs,
+    calibrate: Node | None,
+    wants: Mapping[str, Any],
+) -> Node | None:
+    """The step by which widths are chosen, where that is still to be done. Arguments as above."""
+    if wanted.dynamic is None or wanted.widths is not None or calibrate is None:
+        return None
+    return node(Sensitivity.of(wanted, **wants), (*inputs, ("calibration", calibrate)))

@@ -1,0 +1,94 @@
+"""dwq: scales and biases trained against the source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from mlxforge.models.source.loader import Loader
+from mlxforge.progress import Progress
+from mlxforge.recipe.methods import Dwq as Settings
+from mlxforge.recipe.model import Quantize as Wanted
+from mlxforge.steps.quantize import Quantize
+
+__all__ = ["Dwq"]
+
+
+@dataclass(frozen=True)
+class Dwq(Quantize):
+    """``source``, ``layers``, ``calibration`` and ``start``, a finished model -> its packed weights
+    with other scales and biases (see mlxforge.models.writing.chosen)."""
+
+    iterations: int = 40
+    batch_size: int = 4
+    learning_rate: float = 0.01
+    temperature: float = 1.0
+    scope: str = "blocks"
+    norms: bool = False
+
+    kind = "dwq"
+    version = 1
+    tools = ("mlx", "mlx-lm")
+    backend = True
+    blas = True
+    large_pages = False
+    checkpoints = True
+
+    @classmethod
+    def of(
+        cls,
+        wanted: Wanted,
+        files: tuple[str, ...] = (),
+        remote_code: tuple[str, ...] = (),
+        loader: Loader = "mlx_lm",
+    ) -> Self:
+        """Whatever else the recipe does with the weights, these are chosen alike."""
+        plain = replace(wanted, method="dwq", scales="search", refine="none")
+        step = super().of(plain, files, remote_code, loader)
+        return replace(step, **vars(wanted.dwq)) if wanted.dwq else step
+
+    def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> dict[str, str]:
+        import numpy as np
+
+        from mlxforge.calibrate.distill.kept import Kept
+        from mlxforge.calibrate.distill.pair import Pair, deal
+        from mlxforge.calibrate.distill.train import train
+        from mlxforge.calibrate.distill.tuned import write_tuned
+        from mlxforge.calibrate.distill.verdict import judge
+        from mlxforge.calibrate.memory import check_room
+        from mlxforge.calibrate.statistics import read_importances
+        from mlxforge.models.layers.assign import assign
+        from mlxforge.models.layers.inspection import Inspection
+        from mlxforge.models.memory import available_bytes
+        from mlxforge.models.scoring.loading import load_for_scoring
+        from mlxforge.models.streaming.tensors import open_tensors
+        from mlxforge.models.threads import one_thread_per_product
+
+        settings = Settings(
+            self.iterations, self.batch_size, self.learning_rate, self.temperature, self.scope,
+            self.norms,
+        )  # fmt: skip
+        windows = np.load(inputs["calibration"] / "tokens.npy")
+        batches = deal(windows, settings.batch_size)
+        table = Inspection(inputs["layers"]).table
+        samples, length = windows.shape
+        check_room(self.kind, table, samples, length, available_bytes())
+        source = load_for_scoring(inputs["source"], keep=False, exact=True)
+        student = load_for_scoring(inputs["start"], keep=False, exact=True)
+        tensors = open_tensors(inputs["start"])
+        importances = read_importances(inputs["calibration"], table)
+        pair = Pair(source, student, tensors, batches, importances)
+        with one_thread_per_product():
+            solved = train(pair, settings, Kept(inputs["checkpoints"]), progress)
+            verdict = judge(pair, {number: found.values for number, found in solved.items()})
+        names = {stage.number: stage.name for stage in pair.stages}
+        assignments = assign(table, self.wanted())
+        paths = [
+            entry.layer.path
+            for entry in assignments
+            if entry.scheme and entry.scheme.mode == "affine"
+        ]
+        write_tuned(inputs["start"], tensors, paths, verdict, solved, names, out)
+        return {}

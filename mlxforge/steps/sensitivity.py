@@ -1,0 +1,66 @@
+"""sensitivity: how much worse each layer alone makes the source, at every width."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from mlxforge.models.source.loader import Loader
+from mlxforge.progress import Progress
+from mlxforge.recipe.model import Quantize as Wanted
+from mlxforge.steps.quantize import Quantize
+
+__all__ = ["Sensitivity"]
+
+
+@dataclass(frozen=True)
+class Sensitivity(Quantize):
+    """``source``, ``layers``, ``calibration`` -> ``sensitivities.json`` (see
+    mlxforge.calibrate.sensitivity): of the layers that neither a rule nor a guard decides.
+    Recipes that differ in how many bits they want share it."""
+
+    kind = "sensitivity"
+    version = 1
+    tools = ("mlx", "mlx-lm")
+    backend = True
+    blas = True
+    large_pages = False
+    checkpoints = True
+
+    @classmethod
+    def of(
+        cls,
+        wanted: Wanted,
+        files: tuple[str, ...] = (),
+        remote_code: tuple[str, ...] = (),
+        loader: Loader = "mlx_lm",
+    ) -> Self:
+        """Whatever the widths will be filled with: other methods round to searched scales too."""
+        learned = wanted.dynamic is not None and wanted.dynamic.method != "rtn"
+        plain = replace(
+            wanted, method="rtn", scales="search" if learned else wanted.scales, refine="none"
+        )
+        return super().of(plain, files, remote_code, loader)
+
+    def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:  # type: ignore[override]
+        import numpy as np
+
+        from mlxforge.calibrate.records import Records, write_sensitivities
+        from mlxforge.calibrate.rounding import Rounder
+        from mlxforge.calibrate.sensitivity import measure_sensitivities, probe_windows
+        from mlxforge.calibrate.statistics import read_importances
+        from mlxforge.models.layers.assign import assign, is_free
+        from mlxforge.models.layers.inspection import Inspection
+        from mlxforge.models.scoring.loading import load_for_scoring
+
+        table = Inspection(inputs["layers"]).table
+        free = [entry.layer for entry in assign(table, self.wanted()) if is_free(entry)]
+        importances = read_importances(inputs["calibration"], table)
+        rounder = Rounder(self.scales, self.group_size, table.cast(self.dtype), importances)
+        windows = probe_windows(np.load(inputs["calibration"] / "tokens.npy"))
+        model = load_for_scoring(inputs["source"], exact=True)
+        kept = Records(inputs["checkpoints"]).kept
+        found = measure_sensitivities(model, free, windows, rounder, kept, progress)
+        write_sensitivities(found, out)

@@ -1,0 +1,200 @@
+"""Training against the source: every kind of architecture, in both scopes, killed or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from mlxforge.calibrate.distill.fitting import check_fits, needed_bytes
+from mlxforge.calibrate.distill.kept import Kept
+from mlxforge.calibrate.distill.pair import deal
+from mlxforge.calibrate.distill.solve import Solved
+from mlxforge.calibrate.distill.train import train
+from mlxforge.calibrate.distill.verdict import judge
+from mlxforge.errors import ForgeError
+from mlxforge.models.scoring.leaves.trained import multiplied_by
+from tests.calibrate.distill.common import WINDOWS, pair_of, quiet, rounded, settings, trained
+from tests.checkpoints import PLAIN, write
+from tests.checkpoints.hybrid import HYBRID
+
+MAKERS = {**PLAIN, **HYBRID}
+KINDS = (
+    ("llama", "model"), ("mixtral", "blocks"), ("phi3", "blocks"), ("mamba2", "blocks"),
+    ("gemma4", "blocks"), ("gemma4_text", "model"), ("qwen3_next", "blocks"),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path]]:
+    """Source and its rounding to 3 bits, made once."""
+    root = tmp_path_factory.mktemp("models")
+
+    def make(name: str) -> tuple[Path, Path]:
+        folder = root / name
+        if not folder.exists():
+            mx.random.seed(1)
+            write(MAKERS[name](), folder / "source")
+            rounded(folder / "source", folder)
+        return folder / "source", folder / "start"
+
+    return make
+
+
+Models = Callable[[str], tuple[Path, Path]]
+
+
+def values(solved: dict[int, Solved]) -> dict[str, mx.array]:
+    return {name: value for found in solved.values() for name, value in found.values.items()}
+
+
+def same(one: dict[int, Solved], other: dict[int, Solved]) -> bool:
+    mine, theirs = values(one), values(other)
+    return mine.keys() == theirs.keys() and all(
+        value.dtype == theirs[name].dtype and bool(mx.array_equal(value, theirs[name]))
+        for name, value in mine.items()
+    )
+
+
+@pytest.mark.parametrize(("name", "scope"), KINDS)
+def test_the_result_is_nearer_to_the_source(
+    name: str, scope: str, models: Models, tmp_path: Path
+) -> None:
+    pair = pair_of(*models(name))
+    solved = train(pair, settings(scope=scope), Kept(tmp_path), quiet)
+    assert all(found.after <= found.before for found in solved.values())
+    verdict = judge(pair, {number: found.values for number, found in solved.items()})
+    assert verdict.after < verdict.before
+    assert verdict.values.keys() == solved.keys()
+
+
+@pytest.mark.parametrize("scope", ["blocks", "model"])
+def test_an_absurd_learning_rate_leaves_the_start(
+    scope: str, models: Models, tmp_path: Path
+) -> None:
+    pair = pair_of(*models("llama"))
+    solved = train(pair, settings(8, rate=1e6, scope=scope), Kept(tmp_path), quiet)
+    for stage in pair.stages:
+        layers = pair.layers(stage, norms=False)
+        before = layers.values(layers.start())
+        found = solved[stage.number].values
+        assert found.keys() == before.keys()
+        assert all(mx.array_equal(found[name], value) for name, value in before.items())
+
+
+def test_a_verdict_takes_back_what_makes_the_whole_worse(models: Models) -> None:
+    pair = pair_of(*models("llama"))
+    spoilt = {}
+    for stage in pair.stages[:-1]:
+        layers = pair.layers(stage, norms=False)
+        spoilt[stage.number] = layers.values({n: v + 3 for n, v in layers.start().items()})
+    verdict = judge(pair, spoilt)
+    assert verdict.values == {} and verdict.after == verdict.before
+
+
+def test_norms_are_trained_where_asked(models: Models, tmp_path: Path) -> None:
+    source, start = models("llama")
+    plain = values(trained(source, start, settings(), tmp_path / "plain"))
+    found = values(trained(source, start, settings(norms=True), tmp_path / "norms"))
+    norms = {name for name in found if "norm" in name}
+    assert found.keys() - plain.keys() == norms and len(norms) == 5
+    old = dict(mx.load(str(next(start.glob("*.safetensors")))))
+    assert all(found[name].dtype == old[name].dtype for name in norms)
+    assert any(not mx.array_equal(found[name], old[name]) for name in norms)
+
+
+@pytest.mark.parametrize(
+    ("name", "scope"), [("llama", "blocks"), ("llama", "model"), ("gemma4_text", "blocks")]
+)
+def test_a_batch_may_be_cut_for_several_cores(
+    name: str, scope: str, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, start = models(name)
+    whole = trained(source, start, settings(2, scope=scope), tmp_path / "whole")
+    monkeypatch.setattr("mlxforge.calibrate.distill.pair.PART_TOKENS", 24)
+    cut = trained(source, start, settings(2, scope=scope), tmp_path / "cut")
+    for number, found in whole.items():
+        assert cut[number].after == pytest.approx(found.after, rel=1e-3)
+
+
+class Killed(Exception):
+    """In the place of a SIGKILL: nothing is done after it."""
+
+
+@pytest.mark.parametrize(
+    ("scope", "at"), [("blocks", 3), ("blocks", 8), ("blocks", 12), ("model", 3)]
+)
+def test_killed_and_run_again_it_ends_with_the_same_bytes(
+    scope: str, at: int, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, start = models("llama")
+    wanted = settings(4, scope=scope)
+    whole = trained(source, start, wanted, tmp_path / "whole")
+    monkeypatch.setattr("mlxforge.calibrate.distill.kept.EVERY", 0)
+    pair, kept = pair_of(source, start), tmp_path / "killed"
+    kept.mkdir()
+
+    def until(done: int, total: int, unit: str) -> None:
+        if done >= at:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(pair, wanted, Kept(kept), until)
+    assert list(kept.iterdir())
+    assert same(trained(source, start, wanted, kept), whole)
+
+
+def test_experts_multiply_as_they_did(models: Models) -> None:
+    pair = pair_of(*models("mixtral"))
+    path = "model.layers.0.block_sparse_moe.switch_mlp.gate_proj"
+    module = pair.modules[path]
+    layers = pair.layers(pair.stages[0], norms=False)
+    x, chosen = mx.random.normal((2, 5, 1, 1, 128)), mx.array(WINDOWS[:2, :10] % 4)
+    chosen = chosen.reshape(2, 5, 2)
+    plain = module(x, chosen)
+    with layers.used(layers.start()):
+        assert mx.allclose(module(x, chosen), plain, atol=1e-5)
+    entries = layers.weights(path)
+
+    def loss(middle: mx.array) -> mx.array:
+        def weigh(expert: int | None, rows: slice) -> mx.array:
+            return entries[expert or 0].weight(slope, middle, rows)
+
+        with multiplied_by([(module, weigh)]):
+            return module(x, chosen).sum()
+
+    slope, middle = entries[0].start()
+    found = mx.grad(loss)(middle)
+    # what all experts' middles move by 1 in a group: its step, times the sum of its inputs there
+    expected = mx.zeros(middle.shape)
+    for at in np.ndindex(2, 5, 2):
+        inputs = x[at[0], at[1], 0, 0].reshape(2, 64).sum(axis=1)
+        expected = expected + mx.abs(entries[int(chosen[at])].scales.astype(mx.float32)) * inputs
+    assert mx.allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_one_window_in_eight_is_held_out() -> None:
+    windows = np.arange(33 * 4, dtype=np.int32).reshape(33, 4)
+    batches = deal(windows, 4)
+    held = np.concatenate([np.array(batches.tokens[at]) for at in batches.held_out])
+    training = np.concatenate([np.array(part) for part in batches.tokens[: batches.training]])
+    assert np.array_equal(held, windows[7::8])
+    both = np.concatenate([held, training])
+    assert np.array_equal(both[both[:, 0].argsort()], windows)
+    assert not np.array_equal(training, np.sort(training, axis=0))
+
+
+def test_one_window_alone_is_refused() -> None:
+    with pytest.raises(ForgeError, match=r"needs 2 windows.* the text gives 1"):
+        deal(WINDOWS[:1], 4)
+
+
+def test_too_little_memory_for_the_whole_model_says_what_would_fit(models: Models) -> None:
+    pair = pair_of(*models("llama"))
+    check_fits(pair, needed_bytes(pair))
+    with pytest.raises(ForgeError, match=r"scope: model takes about .* 1.0 MB are free") as refused:
+        check_fits(pair, 1_000_000)
+    assert "scope: blocks" in (refused.value.hint or "")

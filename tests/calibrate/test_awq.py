@@ -1,0 +1,196 @@
+"""AWQ by its step: nearer to the source than rounding, whatever the architecture, and the same
+bytes again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx_lm.utils import load_model
+
+from mlxforge.errors import ForgeError
+from mlxforge.models.layers.inspect import inspect_source
+from mlxforge.models.scoring.loading import load_for_scoring
+from mlxforge.models.source.load import load_tokenizer
+from mlxforge.models.writing.chosen import read_chosen
+from mlxforge.progress import Progress
+from mlxforge.steps.awq import Awq
+from mlxforge.steps.quantize import Quantize
+from tests.checkpoints import PLAIN, write
+from tests.checkpoints.hybrid import HYBRID
+from tests.conftest import DEMO
+
+TEXT = {**PLAIN, **HYBRID}
+WINDOWS = np.random.default_rng(3).integers(0, 500, size=(3, 64)).astype(np.int32)
+PLAINLY = Quantize("rtn", 4, 32, "affine", "minmax", None, "none")
+SCALED = Awq("awq", 4, 32, "affine", "search", None, "none", grid=5)
+
+
+def quiet(done: int, total: int, unit: str) -> None: ...
+
+
+def choose(
+    step: Awq,
+    source: Path,
+    root: Path,
+    windows: np.ndarray = WINDOWS,
+    progress: Progress = quiet,
+) -> Path:
+    """What the step leaves, beside what it is given, below ``root``."""
+    for name in ("layers", "calibration", "checkpoints", "chosen"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    inspect_source(source, root / "layers")
+    np.save(root / "calibration" / "tokens.npy", windows)
+    inputs = {name: root / name for name in ("layers", "calibration", "checkpoints")}
+    step.run({**inputs, "source": source}, root / "chosen", progress)
+    return root / "chosen"
+
+
+def build(step: Quantize, source: Path, root: Path, **more: Path) -> Path:
+    """The finished model, of what lies below ``root``."""
+    out = root / f"model-{step.method}"
+    out.mkdir()
+    step.run({"source": source, "layers": root / "layers", **more}, out, quiet)
+    return out
+
+
+def logits(folder: Path, tokens: np.ndarray = WINDOWS) -> np.ndarray:
+    """In float32, of a folder that mlx_lm loads."""
+    load_model(folder, lazy=True, strict=True)
+    return np.array(load_for_scoring(folder, exact=True)(mx.array(tokens)))
+
+
+def notes(chosen: Path) -> Any:
+    return json.loads((chosen / "chosen.json").read_bytes())["notes"]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3_text", "phi3", "deepseek_v3", "mamba2"])
+def test_the_model_is_whole_and_nearer_than_a_rounded_one(name: str, tmp_path: Path) -> None:
+    source = write(TEXT[name](), tmp_path / name)
+    chosen = choose(SCALED, source, tmp_path)
+    scaled = build(replace(PLAINLY, method="awq"), source, tmp_path, chosen=chosen)
+    rounded = build(PLAINLY, source, tmp_path)
+    exact = logits(source)
+    errors = [np.square(logits(folder) - exact).mean() for folder in (scaled, rounded)]
+    assert errors[0] < 0.9 * errors[1]
+
+
+def test_norms_and_codes_change_together(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    chosen = choose(replace(SCALED, grid=2, clip=False), tiny(tied=False), tmp_path)
+    with read_chosen(chosen) as found:
+        assert len(found.layers) == 15  # not the embeddings, which are no head
+        scaled = {entry["scaler"]: entry["exponents"] for entry in notes(chosen)["pairs"]}
+        norms = {f"{path}.weight" for path in scaled if "norm" in path}
+        assert found.tensors <= norms
+        assert {f"{path}.weight" for path, by in scaled.items() if "norm" in path and any(by)} == (
+            found.tensors
+        )
+
+
+def test_a_grid_of_one_rounds_and_does_nothing_else(
+    tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = tiny(tied=True)
+    chosen = choose(replace(SCALED, grid=1, clip=False), source, tmp_path)
+    scaled = build(replace(PLAINLY, method="awq"), source, tmp_path, chosen=chosen)
+    rounded = build(PLAINLY, source, tmp_path)
+    assert (scaled / "model.safetensors").read_bytes() == (
+        rounded / "model.safetensors"
+    ).read_bytes()
+
+
+def test_the_same_again_on_one_core_and_in_other_pieces(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlxforge.calibrate import awq, scales
+
+    source = tiny(tied=False)
+    first = choose(SCALED, source, tmp_path / "first")
+    for module in (awq, scales):
+        monkeypatch.setattr(module, "workers", lambda: 1)
+    monkeypatch.setattr(awq, "ROWS_AT_ONCE", 40)
+    second = choose(SCALED, source, tmp_path / "second")
+    assert files(first) == files(second)
+
+
+def test_a_killed_run_goes_on_behind_its_last_block(
+    tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = tiny(tied=False)
+    whole = choose(SCALED, source, tmp_path / "whole")
+
+    def dying(done: int, total: int, unit: str) -> None:
+        if done == 10:  # in the second of two blocks with seven layers each
+            raise KeyboardInterrupt
+
+    kept = tmp_path / "killed" / "checkpoints"
+    with pytest.raises(KeyboardInterrupt):
+        choose(SCALED, source, tmp_path / "killed", progress=dying)
+    assert [path.name for path in kept.glob("*.json")] == ["block-00000.json"]
+    first = {path.name: path.stat().st_mtime_ns for path in kept.glob("*-0000[1-7].safetensors")}
+    again = choose(SCALED, source, tmp_path / "killed")
+    assert first.items() <= {p.name: p.stat().st_mtime_ns for p in again.iterdir()}.items()
+    assert files(again) == files(whole)
+
+
+def test_experts_without_tokens_are_told_and_the_rest_still_fits(tmp_path: Path) -> None:
+    source = write(PLAIN["qwen3_moe"](), tmp_path / "moe")
+    chosen = choose(SCALED, source, tmp_path, WINDOWS[:2])
+    with read_chosen(chosen) as found:
+        assert found.unknown and all(".switch_mlp." in path for path in found.unknown)
+    scaled = build(replace(PLAINLY, method="awq"), source, tmp_path, chosen=chosen)
+    exact = logits(source)
+    assert np.square(logits(scaled) - exact).mean() < 0.1 * exact.var()
+
+
+def test_what_cannot_be_paired_says_why(tmp_path: Path) -> None:
+    rules = ({"layers": "*.v_proj", "quantize": False, "bits": None, "group_size": None,
+              "mode": None},)  # fmt: skip
+    source = write(PLAIN["qwen3"](), tmp_path / "qwen3")
+    without = notes(choose(replace(SCALED, overrides=rules), source, tmp_path))["without"]
+    reason = "model.layers.0.self_attn.v_proj is left as it is"
+    assert without["model.layers.0.input_layernorm"] == reason
+    assert without["model.layers.0.self_attn.v_proj"] == reason
+    assert "is not multiplied by it alone" in without["model.layers.0.self_attn.q_norm"]
+
+
+def test_inputs_that_are_not_finite_name_the_layer(tmp_path: Path) -> None:
+    fields, weights = PLAIN["llama"]()
+    name = "model.layers.1.input_layernorm.weight"
+    weights[name] = mx.full(weights[name].shape, 3e38).astype(mx.bfloat16)
+    source = write((fields, weights), tmp_path / "loud")
+    with pytest.raises(ForgeError, match=r"inputs of model\.layers\.1\.self_attn\..* not finite"):
+        choose(SCALED, source, tmp_path)
+
+
+def test_on_a_trained_model_it_is_nearer_than_rounding(tmp_path: Path) -> None:
+    source = DEMO / "model"
+    tokens = np.array(load_tokenizer(source).encode((DEMO / "heldout.txt").read_text()), np.int32)
+    windows = tokens[: len(tokens) // 64 * 64].reshape(-1, 64)
+    held_out, lessons = windows[:10], windows[-16:]
+    chosen = choose(replace(SCALED, group_size=64), source, tmp_path, lessons)
+    plain = replace(PLAINLY, group_size=64)
+    scaled = build(replace(plain, method="awq"), source, tmp_path, chosen=chosen)
+    exact = logits(source, held_out)
+    found = [divergence(exact, logits(folder, held_out))
+             for folder in (scaled, build(plain, source, tmp_path))]  # fmt: skip
+    assert found[0] < 0.8 * found[1]
+
+
+def divergence(source: np.ndarray, model: np.ndarray) -> float:
+    """Mean KL, in nats, of logits [..., vocabulary]."""
+    wanted, found = (
+        logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+        for logits in (values - values.max(axis=-1, keepdims=True) for values in (source, model))
+    )
+    return float((np.exp(wanted) * (wanted - found)).sum(axis=-1).mean())

@@ -1,0 +1,105 @@
+"""The step gptq: layers solved on what those before them make, killed at any layer, and gone on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from mlxforge.calibrate.observe import observed
+from mlxforge.models.scoring.leaves.fixed import weight_of
+from mlxforge.models.scoring.loading import load_for_scoring
+from mlxforge.quantize.affine import unpack
+from mlxforge.quantize.gptq import gptq
+from mlxforge.recipe.methods import Gptq as Settings
+from mlxforge.recipe.model import Quantize
+from mlxforge.steps.gptq import Gptq
+from mlxforge.steps.inspect import Inspect
+from tests.checkpoints import PLAIN, write
+from tests.checkpoints.hybrid import HYBRID
+
+WANTED = Quantize("gptq", 3, 32, "affine", "search", None, "none", gptq=Settings(64, 0.03, True))
+
+
+def silent(done: int, total: int, unit: str) -> None: ...
+
+
+class Killed(Exception): ...
+
+
+class Work:
+    """A source, inspected, with tokens to learn from."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.source = write({**PLAIN, **HYBRID}[name](), folder / name)
+        self.folder = folder
+        for part in ("layers", "calibration"):
+            (folder / part).mkdir()
+        Inspect().run({"source": self.source}, folder / "layers", silent)
+        tokens = np.random.default_rng(1).integers(0, 500, size=(4, 48)).astype(np.int32)
+        np.save(folder / "calibration" / "tokens.npy", tokens)
+        self.tokens = tokens
+
+    def run(self, name: str, kept: str, killed_after: int | None = None) -> Path:
+        out, checkpoints = self.folder / name, self.folder / kept
+        out.mkdir()
+        checkpoints.mkdir(exist_ok=True)
+
+        def progress(done: int, total: int, unit: str) -> None:
+            if done == killed_after:
+                raise Killed
+
+        inputs = {name: self.folder / name for name in ("layers", "calibration")}
+        inputs |= {"source": self.source, "checkpoints": checkpoints}
+        Gptq.of(WANTED).run(inputs, out, progress)
+        return out
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3_moe"])
+def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(
+    name: str, tmp_path: Path
+) -> None:
+    work = Work(name, tmp_path)
+    whole = work.run("whole", "a")
+    for attempt, layers in enumerate((1, 5, 9)):
+        with pytest.raises(Killed):
+            work.run(f"killed{attempt}", "b", layers)
+        # the layer whose end was not told any more is kept as well
+        assert len(list((tmp_path / "b").glob("model-*.safetensors"))) == layers
+    (tmp_path / "b" / "model-00010.part.safetensors").write_bytes(b"half")
+    assert contents(work.run("resumed", "b")) == contents(whole)
+
+
+def test_the_first_layers_are_solved_on_the_sources_own_inputs(tmp_path: Path) -> None:
+    work = Work("llama", tmp_path)
+    out = work.run("out", "kept")
+    model = load_for_scoring(work.source, exact=True)
+    path = "model.layers.0.self_attn.q_proj"
+    seen: list[np.ndarray] = []
+    with observed(model, [path], lambda _, x, __: seen.append(np.array(x, dtype=np.float64))):
+        for window in work.tokens:
+            mx.eval(model(mx.array(window[None])))
+    inputs = np.concatenate([x.reshape(-1, x.shape[-1]) for x in seen])
+    weight = weight_of(dict(model.named_modules())[path])
+    expected = gptq(weight, inputs.T @ inputs / len(inputs), 3, 32, mx.bfloat16, damping=0.03)
+    document = json.loads((out / "chosen.json").read_bytes())
+    number = document["layers"].index(path) + 1
+    found = mx.load(str(out / f"model-{number:05d}.safetensors"))
+    same = unpack(found[f"{path}.weight"], 3) == expected.codes
+    assert same.mean() > 0.995  # sums of products are rounded in another order
+    assert (found[f"{path}.scales"] == expected.scales).mean() > 0.99
+
+
+def test_experts_that_saw_too_few_tokens_are_rounded_and_reported(tmp_path: Path) -> None:
+    work = Work("qwen3_moe", tmp_path)
+    np.save(tmp_path / "calibration" / "tokens.npy", work.tokens[:2])
+    document = json.loads((work.run("out", "kept") / "chosen.json").read_bytes())
+    unknown = document["experts_without_calibration"]
+    assert unknown and all(".switch_mlp." in path for path in unknown)
