@@ -14,7 +14,6 @@ __all__ = ["markdown", "replace_in", "terminal"]
 
 HEADS = ("row", "", "ours", "theirs", "ratio", "least … most", "target", "")
 RIGHT = (2, 3, 4, 5, 6)
-START, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 
 
 def terminal(results: Results) -> Table:
@@ -40,16 +39,18 @@ def markdown(results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
-def replace_in(file: Path, text: str) -> None:
+def replace_in(file: Path, text: str, mark: str = "benchmarks") -> None:
     """Put ``text`` between the two marks in ``file``; ForgeError where they are not there."""
+    opening, closing = f"<!-- {mark} -->", f"<!-- /{mark} -->"
     content = file.read_text(encoding="utf-8")
-    before, start, rest = content.partition(START)
-    _, end, after = rest.partition(END)
+    before, start, rest = content.partition(opening)
+    _, end, after = rest.partition(closing)
     if not (start and end):
         raise ForgeError(
-            f"{file} has no place for the table", f"write {START} and {END} on lines of their own"
+            f"{file} has no place for the table",
+            f"write {opening} and {closing} on lines of their own",
         )
-    file.write_text(f"{before}{START}\n{text}{END}{after}", encoding="utf-8")
+    file.write_text(f"{before}{opening}\n{text}{closing}{after}", encoding="utf-8")
 
 
 def _cells(rows: Iterable[RowResult]) -> Iterator[tuple[str, ...]]:
