@@ -23,17 +23,18 @@ PIECE_BYTES = 1 << 20
 def inspect_now(
     project: Project, plan: Plan, begins: Callable[[Node], None] = lambda node: None
 ) -> None:
-    """Make sure that the source's layers are known. Of a repository headers alone are fetched for
-    that; ``begins`` is told of each step that has to run.
+    """Make sure that the source's layers are known, and its pairs where they are wanted. Of a
+    repository headers alone are fetched for that; ``begins`` is told of each step that has to run.
 
     Raises ForgeError where they cannot be fetched, or do not make a model.
     """
-    if project.done(plan.inspect):
+    known = [node for node in plan.nodes() if node.kind in ("inspect", "pairs")]
+    if all(map(project.done, known)):
         return
     from mlxforge.execute import execute
 
     project.store.prepare()
-    for node in plan.inspect.below():
+    for node in dict.fromkeys(below for one in known for below in one.below()):
         if project.done(node):
             continue
         begins(node)

@@ -1,7 +1,8 @@
 """The steps that make a model's weights, one after the other, for each method.
 
-    rtn         quantize
-    gptq, awq   gptq -> quantize
+    rtn         quantize (after pairs, where scales are searched without a text)
+    gptq        gptq -> quantize
+    awq         pairs -> awq -> quantize
     dwq         quantize -> dwq -> quantize
     dynamic     sensitivity, and once the widths are chosen, those of the method that fills them
     refine: dwq after any of them: … quantize -> dwq -> quantize
@@ -64,25 +65,30 @@ def weights(
     plain = replace(wanted, method=method, refine="none")
     learned: Inputs = () if calibrate is None else (("calibration", calibrate),)
     chooser = CHOOSERS.get(method)
+    before: Inputs = ()
     if chooser is not None:
-        chosen = node(chooser.of(plain, **wants), (*inputs, *learned))
-        made = node(Quantize.of(plain, **wants), (*inputs, ("chosen", chosen)))
+        paired = _pairs(node, inputs, wants) if method == "awq" else ()
+        chosen = node(chooser.of(plain, **wants), (*inputs, *paired, *learned))
+        before = (("chosen", chosen),)
+        made = node(Quantize.of(plain, **wants), (*inputs, *before))
     else:
         searched: Inputs = ()
         if wanted.scales == "search" and method == "rtn":
-            searched = learned or (("pairs", node(FindPairs(**wants), _heads(inputs))),)
+            searched = learned or _pairs(node, inputs, wants)
         made = node(Quantize.of(plain, **wants), (*inputs, *searched))
     if not refined:
         return made
-    tuned = node(Dwq.of(wanted, **wants), (*inputs, *learned, ("start", made)))
+    tuned = node(Dwq.of(wanted, **wants), (*inputs, *learned, *before, ("start", made)))
     return node(Quantize.of(replace(plain, refine="dwq"), **wants), (*inputs, ("chosen", tuned)))
 
 
-def _heads(inputs: Inputs) -> Inputs:
-    """What the layers were inspected on, which need not be all of the source."""
+def _pairs(
+    node: Callable[[Step, Inputs], Node], inputs: Inputs, wants: Mapping[str, Any]
+) -> Inputs:
+    """Found on what the layers were inspected on, which need not be all of the source."""
     inspect = dict(inputs)["layers"]
     assert isinstance(inspect, Node)
-    return (("source", dict(inspect.inputs)["source"]),)
+    return (("pairs", node(FindPairs(**wants), (("source", dict(inspect.inputs)["source"]),))),)
 
 
 def measuring(

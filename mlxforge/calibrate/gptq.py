@@ -26,7 +26,8 @@ ROWS = 1024  # of a weight, for one thread at a time
 
 class Solver:
     """``paths`` are the layers that it can solve: those with an affine scheme. ``unknown`` are
-    the experts, by path, that saw too few tokens and were rounded instead."""
+    the experts, by path, that saw too few tokens and were rounded instead; ``tied``: the
+    embeddings whose weight a head of its own path has, by the head's."""
 
     def __init__(
         self, assignments: Iterable[Assignment], cast: str | None, settings: Settings
@@ -41,7 +42,8 @@ class Solver:
         self._dtypes = {
             entry.layer.path: getattr(mx, entry.layer.weight.dtype_after(cast)) for entry in entries
         }
-        self._embeddings = {e.layer.path for e in entries if e.layer.role == "embeddings"}
+        self.tied = {e.layer.path: e.layer.tied for e in entries if e.layer.tied}
+        self._both = {e.layer.path for e in entries if e.layer.role == "embeddings"} | {*self.tied}
         self._last: tuple[Hessian, bool, Factor] | None = None
 
     def solve(self, path: str, expert: int | None, weight: mx.array, hessian: Hessian) -> Affine:
@@ -68,7 +70,7 @@ class Solver:
 
     def _factor(self, path: str, hessian: Hessian) -> Factor:
         """Layers of a stage have one Hessian, which is factorised once."""
-        both = path in self._embeddings
+        both = path in self._both
         if self._last is None or self._last[0] is not hessian or self._last[1] != both:
             matrix = hessian.matrix
             if both:  # a head, and what turns tokens into states, where all columns matter alike

@@ -136,11 +136,13 @@ def read_importances(folder: Path, table: LayerTable) -> dict[str, Importance]:
     """
     flat = np.load(folder / "squares.npy", mmap_mode="r")
     roles = {layer.path: layer.role for layer in table.layers}
-    found = {}
+    tied = {layer.path: layer.tied for layer in table.layers if layer.tied}
+    found: dict[str, Importance] = {}
     for path, entry in json.loads((folder / "squares.json").read_bytes()).items():
         size = int(np.prod(entry["shape"]))
         means = np.array(flat[entry["start"] : entry["start"] + size]).reshape(entry["shape"])
-        if roles[path] == "embeddings":
+        if roles[path] == "embeddings" or path in tied:
             means = as_both_uses(means)
-        found[path] = Importance(means, np.array(entry["tokens"], dtype=np.int64))
+        importance = Importance(means, np.array(entry["tokens"], dtype=np.int64))
+        found |= dict.fromkeys(filter(None, (path, tied.get(path))), importance)
     return found

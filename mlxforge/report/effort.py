@@ -25,7 +25,7 @@ __all__ = ["memory_line", "peak_bytes", "seconds_of", "time_line"]
 PROCESS_BYTES = 96 << 20  # Python, MLX, and the client of the Hub
 QUANTIZING_BYTES = 8 << 20  # of each thread: what it reads, computes and has ready
 SCORING_BYTES = 512 << 20  # besides weights that stay: a wave's activations and logits
-QUIET = ("headers", "inspect", "text", "overlap")
+QUIET = ("headers", "inspect", "pairs", "text", "overlap")
 """Steps that end in seconds."""
 
 

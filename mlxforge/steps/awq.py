@@ -18,8 +18,9 @@ __all__ = ["Awq"]
 
 @dataclass(frozen=True)
 class Awq(Quantize):
-    """``source``, ``layers``, ``calibration`` -> the packed weights and changed norms (see
-    mlxforge.models.writing.chosen). The rest is for ``quantize``, which makes the model of them."""
+    """``source``, ``layers``, ``pairs``, ``calibration`` -> the packed weights and changed norms
+    (see mlxforge.models.writing.chosen). The rest is for ``quantize``, which makes the model of
+    them."""
 
     grid: int = 20
     clip: bool = True
@@ -29,6 +30,7 @@ class Awq(Quantize):
     tools = ("mlx", "mlx-lm")
     backend = True
     blas = True
+    one_blas_thread = True
     large_pages = False
     checkpoints = True
 
@@ -49,17 +51,17 @@ class Awq(Quantize):
         import numpy as np
 
         from mlxforge.calibrate.awq import Scaling
-        from mlxforge.calibrate.pairing.finder import pairs_of
         from mlxforge.calibrate.run import Run
         from mlxforge.calibrate.scalers import usable
         from mlxforge.models.layers.assign import assign
         from mlxforge.models.layers.inspection import Inspection
+        from mlxforge.models.layers.pairs import Pairs
         from mlxforge.models.scoring.loading import attention, load_for_scoring
         from mlxforge.models.writing.chosen import ChosenWriter
 
         table = Inspection(inputs["layers"]).table
         assignments = assign(table, self.wanted())
-        pairs, without = usable(pairs_of(inputs["source"]), assignments)
+        pairs, without = usable(Pairs.load(inputs["pairs"] / "pairs.json"), assignments)
         model = load_for_scoring(inputs["source"], exact=True)
         windows = np.load(inputs["calibration"] / "tokens.npy")
         kept = inputs["checkpoints"]

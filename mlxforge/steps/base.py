@@ -27,6 +27,8 @@ class Step:
     network: ClassVar[bool] = False  # whether it talks to the Hub
     large_pages: ClassVar[bool] = False  # whether speed is worth some memory
     blas: ClassVar[bool] = False  # whether an optimized BLAS is worth loading on a CPU
+    # whether its bytes come out of products: a BLAS rounds otherwise with each number of threads
+    one_blas_thread: ClassVar[bool] = False
     # whether ``inputs["checkpoints"]`` is a folder that outlives a killed run: the next run finds
     # there what the step left, itself to be judged whole or not; gone once the step is done
     checkpoints: ClassVar[bool] = False

@@ -25,6 +25,7 @@ class Calibrate(SourceStep):
     tools = ("mlx", "mlx-lm", "transformers", "tokenizers")
     backend = True
     blas = True
+    one_blas_thread = True
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
         import numpy as np

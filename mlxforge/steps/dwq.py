@@ -18,8 +18,9 @@ __all__ = ["Dwq"]
 
 @dataclass(frozen=True)
 class Dwq(Quantize):
-    """``source``, ``layers``, ``calibration`` and ``start``, a finished model -> its packed weights
-    with other scales and biases (see mlxforge.models.writing.chosen)."""
+    """``source``, ``layers``, ``calibration`` and ``start``, a finished model, with what was
+    ``chosen`` for it, if anything -> its packed weights with other scales and biases (see
+    mlxforge.models.writing.chosen)."""
 
     iterations: int = 40
     batch_size: int = 4
@@ -33,6 +34,7 @@ class Dwq(Quantize):
     tools = ("mlx", "mlx-lm")
     backend = True
     blas = True
+    one_blas_thread = True
     large_pages = False
     checkpoints = True
 
@@ -65,6 +67,7 @@ class Dwq(Quantize):
         from mlxforge.models.scoring.loading import load_for_scoring
         from mlxforge.models.streaming.tensors import open_tensors
         from mlxforge.models.threads import one_thread_per_product
+        from mlxforge.models.writing.chosen import read_chosen
 
         settings = Settings(
             self.iterations, self.batch_size, self.learning_rate, self.temperature, self.scope,
@@ -90,5 +93,9 @@ class Dwq(Quantize):
             for entry in assignments
             if entry.scheme and entry.scheme.mode == "affine"
         ]
-        write_tuned(inputs["start"], tensors, paths, verdict, solved, names, out)
+        changed: frozenset[str] = frozenset()
+        if "chosen" in inputs:
+            with read_chosen(inputs["chosen"]) as chosen:
+                changed = chosen.tensors
+        write_tuned(inputs["start"], tensors, paths, verdict, solved, names, changed, out)
         return {}

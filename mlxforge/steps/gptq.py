@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -31,6 +31,7 @@ class Gptq(Quantize):
     tools = ("mlx", "mlx-lm")
     backend = True
     blas = True
+    one_blas_thread = True
     large_pages = False
     checkpoints = True
 
@@ -58,6 +59,7 @@ class Gptq(Quantize):
         from mlxforge.models.memory import available_bytes
         from mlxforge.models.scoring.loading import load_for_scoring
         from mlxforge.models.writing.chosen import ChosenWriter
+        from mlxforge.quantize.affine import Affine
 
         table = Inspection(inputs["layers"]).table
         chosen = [entry for entry in assign(table, self.wanted()) if entry.scheme]
@@ -68,13 +70,20 @@ class Gptq(Quantize):
         samples, length = windows.shape
         check_room(self.kind, table, samples, length, available_bytes())
         writer = ChosenWriter(out, inputs["checkpoints"])
-        quantize_in_sequence(
-            model, solver.paths, windows, solver.solve,
-            lambda path: writer.recall(path, solver.schemes[path]),
-            lambda path, entries: writer.add(
-                path, entries, solver.schemes[path].bits, solver.unknown.get(path, ())
-            ),
-            progress,
-        )  # fmt: skip
+
+        def recall(path: str) -> list[Affine] | None:
+            scheme = solver.schemes[path]
+            found = writer.recall(path, scheme)
+            if found and (tied := solver.tied.get(path)) and not writer.recall(tied, scheme):
+                writer.add(tied, found, scheme.bits)
+            return found
+
+        def keep(path: str, entries: Sequence[Affine]) -> None:
+            bits = solver.schemes[path].bits
+            writer.add(path, entries, bits, solver.unknown.get(path, ()))
+            if tied := solver.tied.get(path):  # loaders take one of the two for both
+                writer.add(tied, entries, bits)
+
+        quantize_in_sequence(model, solver.paths, windows, solver.solve, recall, keep, progress)
         writer.finish()
         return {}

@@ -25,6 +25,8 @@ HUGE_PAGES = "glibc.malloc.hugetlb=1"
 """Memory in large pages where the system has them: a fifth less CPU for reading and packing. Only
 glibc looks at it, and only at a program's start."""
 
+BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 _running: set[subprocess.Popen[str]] = set()
@@ -48,6 +50,8 @@ def step_environment(step: Step) -> dict[str, str]:
         for name in TOKENS:
             environment.pop(name, None)
         environment["HF_HUB_OFFLINE"] = "1"
+    if step.one_blas_thread:
+        environment |= dict.fromkeys(BLAS_THREADS, "1")
     if step.large_pages:
         tunables = filter(None, (HUGE_PAGES, os.environ.get("GLIBC_TUNABLES")))
         environment["GLIBC_TUNABLES"] = ":".join(tunables)

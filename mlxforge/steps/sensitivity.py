@@ -26,6 +26,7 @@ class Sensitivity(Quantize):
     tools = ("mlx", "mlx-lm")
     backend = True
     blas = True
+    one_blas_thread = True
     large_pages = False
     checkpoints = True
 

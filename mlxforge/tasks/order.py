@@ -49,7 +49,7 @@ def work_order(project: Project, plans: Sequence[Plan]) -> Iterator[Node | Plan]
     sources: dict[Hashable, list[Plan]] = {}
     for plan in plans:
         sources.setdefault(plan.source.key, []).append(plan)
-    for kinds in (("headers", "inspect"), ("download",), ("text", "overlap")):
+    for kinds in (("headers", "inspect", "pairs"), ("download",), ("text", "overlap")):
         for plan in plans:
             yield from fresh(plan, *kinds)
     for together in sources.values():

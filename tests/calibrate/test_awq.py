@@ -21,6 +21,7 @@ from mlxforge.models.source.load import load_tokenizer
 from mlxforge.models.writing.chosen import read_chosen
 from mlxforge.progress import Progress
 from mlxforge.steps.awq import Awq
+from mlxforge.steps.pairs import FindPairs
 from mlxforge.steps.quantize import Quantize
 from tests.checkpoints import PLAIN, write
 from tests.checkpoints.hybrid import HYBRID
@@ -43,11 +44,12 @@ def choose(
     progress: Progress = quiet,
 ) -> Path:
     """What the step leaves, beside what it is given, below ``root``."""
-    for name in ("layers", "calibration", "checkpoints", "chosen"):
+    for name in ("layers", "pairs", "calibration", "checkpoints", "chosen"):
         (root / name).mkdir(parents=True, exist_ok=True)
     inspect_source(source, root / "layers")
     np.save(root / "calibration" / "tokens.npy", windows)
-    inputs = {name: root / name for name in ("layers", "calibration", "checkpoints")}
+    FindPairs().run({"source": source}, root / "pairs", quiet)
+    inputs = {name: root / name for name in ("layers", "pairs", "calibration", "checkpoints")}
     step.run({**inputs, "source": source}, root / "chosen", progress)
     return root / "chosen"
 

@@ -63,6 +63,20 @@ def test_searched_scales_are_nearer_to_the_source_at_the_same_bytes(
     assert len(workspace.artifacts("calibrate")) == 1
 
 
+def test_a_plan_tells_which_layers_awq_scales_and_a_build_refines_what_it_made(
+    workspace: Workspace, lessons: Path
+) -> None:
+    text = recipe("minmax", lessons, "awq").replace("method: awq", "method: awq, refine: dwq")
+    workspace.recipe("scaled", text)
+    plan = workspace.doit("plan", "scaled").stdout
+    assert re.search(r"scales move +3 x +model.layers.\*.post_attention_layernorm", plan)
+    assert re.search(r"no pair +1 x +model.norm: model.embed_tokens", plan)
+    assert "quantize before dwq" in plan
+    _, divergence = told(workspace, "scaled")
+    workspace.recipe("plain", recipe("minmax"))
+    assert divergence < 0.75 * told(workspace, "plain")[1]
+
+
 def test_recipes_that_differ_in_bits_share_what_was_learned(
     workspace: Workspace, lessons: Path
 ) -> None:

@@ -22,11 +22,14 @@ def write_tuned(
     verdict: Verdict,
     solved: Mapping[int, Solved],
     names: Mapping[int, str],
+    changed: Iterable[str],
     out: Path,
 ) -> None:
     """The layers at ``paths`` of the model in ``start``, whose ``tensors`` these are, with the
-    values that ``verdict`` keeps; the other ones as they are."""
-    values = {name: value for kept in verdict.values.values() for name, value in kept.items()}
+    values that ``verdict`` keeps; the other ones as they are. So are tensors that are ``changed``,
+    by name: those that are not quantized and have other values there than in the source."""
+    values = {name: tensors[name].read_all() for name in sorted(changed)}
+    values |= {name: value for kept in verdict.values.values() for name, value in kept.items()}
     writer = ChosenWriter(out)
     for path in paths:
         words = tensors[f"{path}.weight"].read_all()

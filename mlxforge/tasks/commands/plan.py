@@ -10,6 +10,7 @@ from mlxforge.demands import learns
 from mlxforge.errors import ForgeError
 from mlxforge.hub.cache import offline
 from mlxforge.lock import texts_by_section
+from mlxforge.models.layers.pairs import Pairs
 from mlxforge.models.layers.size import ModelSize, assignment_bytes, model_size
 from mlxforge.plan import NotLocked, Plan
 from mlxforge.project import Project
@@ -19,6 +20,7 @@ from mlxforge.report.forecast import forecast_lines
 from mlxforge.report.guards import guard_lines
 from mlxforge.report.layers import layer_rows
 from mlxforge.report.machine import fit_rows
+from mlxforge.report.pairs import pairs_lines
 from mlxforge.report.table import print_table
 from mlxforge.stages import maker_kinds
 from mlxforge.tasks.commands.base import ForgeCommand
@@ -89,6 +91,11 @@ class PlanRecipes(ForgeCommand):
         print_table(heads, layer_rows(assignments, cast, every), right=(2, 4, 5, 7))
         if lines := guard_lines(assignments):
             print("\n  guards: " + "\n          ".join(lines))
+        if plan.wanted.method == "awq" or (plan.wanted.dynamic or plan.wanted).method == "awq":
+            for node in plan.nodes():
+                if node.kind == "pairs":
+                    pairs = Pairs.load(project.path_of(node) / "pairs.json")
+                    print("\n  " + "\n  ".join(pairs_lines(pairs)))
         kept = sum(assignment_bytes(entry, cast) for entry in assignments if not entry.scheme)
         print(
             f"\n  result: {size.bytes:,} bytes of weights ({readable_bytes(size.bytes)}), "
