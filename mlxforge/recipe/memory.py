@@ -29,6 +29,7 @@ import mlxforge
 from mlxforge.errors import ForgeError, Position
 from mlxforge.recipe.extends import Shelf
 from mlxforge.recipe.further import Further
+from mlxforge.recipe.methods import SECTIONS
 from mlxforge.recipe.model import (
     Calibrate,
     Evaluate,
@@ -119,11 +120,12 @@ class Memory:
     def _recipe(self, raw: Mapping[str, Any], file: Path) -> Recipe:
         name, source, quantize = raw["name"], raw["source"], raw["quantize"]
         rules = tuple(Override(**_placed(rule)) for rule in quantize["overrides"])
+        sections = {name: _section(name, quantize[name]) for name in SECTIONS}
         return Recipe(
             name=name,
             file=file,
             source=_source(source),
-            quantize=Quantize(**{**_placed(quantize), "overrides": rules}),
+            quantize=Quantize(**{**_placed(quantize), "overrides": rules, **sections}),
             calibrate=_calibrate(raw["calibrate"]),
             evaluate=_evaluate(raw["evaluate"]),
             upload=Upload(**raw["upload"]) if raw["upload"] else None,
@@ -181,6 +183,10 @@ def _position(raw: Any) -> Position | None:
 
 def _placed(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {**raw, "at": _position(raw["at"])}
+
+
+def _section(name: str, raw: Mapping[str, Any] | None) -> Any:
+    return SECTIONS[name](**raw) if raw else None
 
 
 def _source(raw: Mapping[str, Any]) -> Source:

@@ -32,6 +32,15 @@ BASE = """
 source: {path: ../model}
 evaluate: {text: {path: text.txt}}
 """
+METHODS = """
+extends: _base.yaml
+name: m-${method}
+matrix: {method: [gptq, awq, dwq]}
+"""
+DYNAMIC = """
+extends: _base.yaml
+quantize: {method: dynamic, refine: dwq, dynamic: {method: awq}, awq: {grid: 3}}
+"""
 FAMILY = 'extends: _base.yaml\nname: "f-${bits}"\nmatrix: {bits: [3, 8]}\n'
 
 
@@ -69,6 +78,8 @@ def assert_same(found: Book, wanted: Book) -> None:
 def test_what_is_recalled_is_what_was_read(
     root: Path | str, written: Project, memory: Path
 ) -> None:
+    written.write("methods.yaml", METHODS)
+    written.write("dynamic.yaml", DYNAMIC)
     folder = written.root if isinstance(root, str) else root
     assert_same(load(folder, memory), load(folder, None))
     assert memory.exists()
