@@ -34,7 +34,7 @@ def inspect_now(
     from mlxforge.execute import execute
 
     project.store.prepare()
-    for node in dict.fromkeys(below for one in known for below in one.below()):
+    for node in {below.key: below for one in known for below in one.below()}.values():
         if project.done(node):
             continue
         begins(node)

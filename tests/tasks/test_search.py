@@ -66,7 +66,9 @@ def test_searched_scales_are_nearer_to_the_source_at_the_same_bytes(
 def test_a_plan_tells_which_layers_awq_scales_and_a_build_refines_what_it_made(
     workspace: Workspace, lessons: Path
 ) -> None:
-    text = recipe("minmax", lessons, "awq").replace("method: awq", "method: awq, refine: dwq")
+    text = recipe("minmax", lessons, "awq").replace(
+        "method: awq", "method: awq, refine: dwq, dwq: {iterations: 12}"
+    )
     workspace.recipe("scaled", text)
     plan = workspace.doit("plan", "scaled").stdout
     assert re.search(r"scales move +3 x +model.layers.\*.post_attention_layernorm", plan)
