@@ -3,11 +3,11 @@ what every step that reads them has to know."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from mlxforge.errors import ForgeError, Position
 from mlxforge.local import Local, shortened
@@ -19,6 +19,7 @@ from mlxforge.recipe.further import Further, check_there
 from mlxforge.recipe.model import Recipe
 from mlxforge.steps.download import Download
 from mlxforge.steps.headers import Headers
+from mlxforge.steps.source import Wants
 
 __all__ = ["Locals", "NotLocked", "Origin", "local_loader", "not_locked", "origin_of"]
 
@@ -42,7 +43,7 @@ class Origin:
 
     files: Node | Local
     heads: Node | Local
-    wants: Mapping[str, Any]
+    wants: Wants
 
 
 def origin_of(recipe: Recipe, lock: Lock | None, local: Locals) -> Origin:
@@ -84,9 +85,7 @@ def not_locked(recipe: Recipe, what: str, at: Position | None) -> NotLocked:
     )
 
 
-def _wants(
-    names: Iterable[str], further: Further, code: tuple[str, ...], loader: Loader
-) -> dict[str, Any]:
+def _wants(names: Iterable[str], further: Further, code: tuple[str, ...], loader: Loader) -> Wants:
     return {"files": further_files(names, further), "remote_code": code, "loader": loader}
 
 

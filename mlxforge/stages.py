@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from mlxforge.local import Local
 from mlxforge.nodes import Node
@@ -26,6 +25,7 @@ from mlxforge.steps.gptq import Gptq
 from mlxforge.steps.pairs import FindPairs
 from mlxforge.steps.quantize import Quantize
 from mlxforge.steps.sensitivity import Sensitivity
+from mlxforge.steps.source import Wants
 
 __all__ = ["CHOOSERS", "MAKERS", "maker_kinds", "measuring", "weights"]
 
@@ -46,15 +46,15 @@ def maker_kinds(wanted: Wanted) -> tuple[str, ...]:
 
 
 Inputs = tuple[tuple[str, Node | Local], ...]
-MakeNode = Callable[..., Node]
+MakeNode = Callable[[Step, Inputs], Node]
 
 
 def weights(
-    node: Callable[[Step, Inputs], Node],
+    node: MakeNode,
     wanted: Wanted,
     inputs: Inputs,
     calibrate: Node | None,
-    wants: Mapping[str, Any],
+    wants: Wants,
 ) -> Node:
     """The last of the steps. ``node`` makes one, ``inputs`` are those that all of them have, and
     ``wants`` what they say of the source."""
@@ -82,9 +82,7 @@ def weights(
     return node(Quantize.of(replace(plain, refine="dwq"), **wants), (*inputs, ("chosen", tuned)))
 
 
-def _pairs(
-    node: Callable[[Step, Inputs], Node], inputs: Inputs, wants: Mapping[str, Any]
-) -> Inputs:
+def _pairs(node: MakeNode, inputs: Inputs, wants: Wants) -> Inputs:
     """Found on what the layers were inspected on, which need not be all of the source."""
     inspect = dict(inputs)["layers"]
     assert isinstance(inspect, Node)
@@ -92,11 +90,11 @@ def _pairs(
 
 
 def measuring(
-    node: Callable[[Step, Inputs], Node],
+    node: MakeNode,
     wanted: Wanted,
     inputs: Inputs,
     calibrate: Node | None,
-    wants: Mapping[str, Any],
+    wants: Wants,
 ) -> Node | None:
     """The step by which widths are chosen, where that is still to be done. Arguments as above."""
     if wanted.dynamic is None or wanted.widths is not None or calibrate is None:

@@ -21,7 +21,7 @@ DIGITS = 4  # of bits per weight
 def lock_widths(project: Project, plan: Plan) -> str:
     """Choose the bits of every layer by the finished ``plan.sensitivity``, and write them into the
     recipe's lock, which is made where there is none; what was done."""
-    from mlxforge.calibrate.records import read_sensitivities
+    from mlxforge.calibrate.dynamic.records import read_sensitivities
 
     recipe = plan.recipe
     assert plan.sensitivity is not None and recipe.quantize.dynamic is not None

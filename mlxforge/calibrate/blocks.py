@@ -9,6 +9,7 @@ those of one run through all of it, all its blocks together are one.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
@@ -45,11 +46,17 @@ class Blocks:
     def run(self, index: int, tokens: mx.array, before: Any) -> Any:
         """What block ``index`` makes of ``tokens``, where the block before it gave ``before``;
         behind the last block the logits, where it gave that."""
+        with self.opened(index) as run:
+            return run(tokens, before)
+
+    @contextmanager
+    def opened(self, index: int) -> Iterator[Callable[[mx.array, Any], Any]]:
+        """``run`` for many waves, by several threads if need be."""
         if self.whole:
-            return self._model(tokens)
-        if index == len(self._blocks):
-            return _rest(self._model, self._blocks, tokens, before)
-        return _run(self._model, self._blocks, index, tokens, before)
+            yield lambda tokens, _: self._model(tokens)
+        else:
+            with _opened(self._model, self._blocks, index) as run:
+                yield run
 
 
 def find_blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -69,31 +76,37 @@ def _modules(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(entry, nn.Module) for entry in value)
 
 
-def _run(
-    model: nn.Module, blocks: Sequence[nn.Module], index: int, tokens: mx.array, before: Any
-) -> Any:
-    found: list[Any] = []
+@contextmanager
+def _opened(
+    model: nn.Module, blocks: Sequence[nn.Module], index: int
+) -> Iterator[Callable[[mx.array, Any], Any]]:
+    own = threading.local()
+
+    def given(*_: Any, **__: Any) -> Any:
+        return own.before
 
     def last(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        found.append(type(self).__mro__[1].__call__(self, *args, **kwargs))
+        own.found = type(self).__mro__[1].__call__(self, *args, **kwargs)
         raise _Reached
+
+    def run(tokens: mx.array, before: Any) -> Any:
+        own.before = before
+        try:
+            after = model(tokens)
+        except _Reached:
+            return vars(own).pop("found")
+        finally:
+            del own.before
+        if index < len(blocks):
+            raise RuntimeError("the block was not run")
+        return after
 
     with ExitStack() as stack:
         for block in blocks[:index]:
-            stack.enter_context(_called_as(block, lambda *_, **__: before))
-        stack.enter_context(_called_as(blocks[index], last))
-        try:
-            model(tokens)
-        except _Reached:
-            return found[-1]
-    raise RuntimeError("the block was not run")
-
-
-def _rest(model: nn.Module, blocks: Sequence[nn.Module], tokens: mx.array, last: Any) -> Any:
-    with ExitStack() as stack:
-        for block in blocks:
-            stack.enter_context(_called_as(block, lambda *_, **__: last))
-        return model(tokens)
+            stack.enter_context(_called_as(block, given))
+        if index < len(blocks):
+            stack.enter_context(_called_as(blocks[index], last))
+        yield run
 
 
 @contextmanager
@@ -123,7 +136,8 @@ def _apart(model: nn.Module, blocks: Sequence[nn.Module], probe: mx.array) -> bo
                 model(probe)
         before = None
         for index in range(len(blocks)):
-            before = _run(model, blocks, index, probe, before)
+            with _opened(model, blocks, index) as run:
+                before = run(probe, before)
             if not _same(before, plain[index]):
                 return False
     except (OSError, MemoryError):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
+from functools import partial
 
 import mlx.core as mx
 import numpy as np
 
 from mlxforge.errors import ForgeError
+from mlxforge.models.writing.parallel import cores, in_order
 
 __all__ = ["Hessian", "Sums", "experts_at_once"]
 
-WIDE = 8192  # columns: from there on sums are float32
+WIDE = 4096  # columns: beyond them sums are float32
+PANEL = 256  # columns whose products with those before them are one piece of work
 MOST_BYTES = 1 << 30  # of the sums of all experts that are summed up together
 
 
@@ -54,7 +58,13 @@ class Sums:
 
     def _add(self, place: int, rows: mx.array) -> None:
         rows = rows.astype(mx.float32)
-        self._total[place] += np.asarray(rows.T @ rows)
+        total = self._total[place]
+        if mx.default_device() == mx.Device(mx.cpu):
+            x = np.asarray(rows)
+            jobs = (partial(_add_panel, total, x, at) for at in range(0, len(total), PANEL))
+            deque(in_order(jobs, cores()), maxlen=0)
+        else:
+            total += np.asarray(rows.T @ rows)
         self._tokens[place] += len(rows)
 
     def means(self, path: str) -> list[Hessian]:
@@ -65,8 +75,18 @@ class Sums:
                 f"the inputs of {path} are not finite over the calibration text",
                 "the source overflows: is its dtype float16, or a weight broken?",
             )
-        self._total /= np.maximum(self._tokens, 1)[:, None, None]
+        for total, tokens in zip(self._total, self._tokens, strict=True):
+            total /= max(int(tokens), 1)
+            for at in range(0, len(total), PANEL):  # what was left out is the same
+                stop = at + PANEL
+                total[at:stop, stop:] = total[stop:, at:stop].T
         return [
             Hessian(total, int(tokens))
             for total, tokens in zip(self._total, self._tokens, strict=True)
         ]
+
+
+def _add_panel(total: np.ndarray, x: np.ndarray, at: int) -> None:
+    """Sums of products of some columns of ``x`` [rows, columns] with those up to them."""
+    stop = min(at + PANEL, len(total))
+    total[at:stop, :stop] += x[:, at:stop].T @ x[:, :stop]

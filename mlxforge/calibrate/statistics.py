@@ -7,18 +7,18 @@ per input, taken in one pass of the unquantized model, and the same for every nu
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from mlxforge.calibrate.observe import observed
+from mlxforge.calibrate.run import Run
 from mlxforge.errors import ForgeError
 from mlxforge.models.layers.table import LayerTable
-from mlxforge.models.scoring.leaves.fixed import expert_count, has_matrix
+from mlxforge.models.scoring.leaves.fixed import expert_count
+from mlxforge.models.scoring.leaves.remembered import remembered
 from mlxforge.models.scoring.loading import attention
 from mlxforge.progress import Progress
 from mlxforge.quantize.importance import Importance
@@ -33,14 +33,13 @@ __all__ = [
     "write_importances",
 ]
 
-WAVE_TOKENS = 2048
 TINY = 1e-30
 AS_INPUT = 0.2  # between 0.1 and 0.3 a small trained model's divergence is least
 
 
 def measure_inputs(
     model: nn.Module,
-    paths: Iterable[str],
+    paths: Collection[str],
     windows: np.ndarray,
     progress: Progress,
     heads: Collection[str] = (),
@@ -52,37 +51,27 @@ def measure_inputs(
     whose inputs are not finite. The sums are float64, over waves of a fixed number of windows, so
     that they depend on nothing but model and windows.
     """
-    root = getattr(model, "whole", model)  # of a model that sees, paths are those of all of it
+    run = Run(model, paths, windows)
+    experts = {path: expert_count(run.modules[path]) for path in run.paths}
     sums: dict[str, np.ndarray] = {}
     tokens: dict[str, np.ndarray] = {}
-    modules = dict(root.named_modules())
-    size = {path: expert_count(modules[path]) for path in paths if has_matrix(modules[path])}
 
-    def tell(path: str, x: mx.array, chosen: mx.array | None) -> None:
-        found, count = squares_of(x, chosen, size[path])
+    def look(path: str, x: mx.array, chosen: mx.array | None) -> tuple[np.ndarray, np.ndarray]:
+        found, count = squares_of(x, chosen, experts[path])
         if not np.isfinite(found).all():
             raise ForgeError(
                 f"the inputs of {path} are not finite over the calibration text",
                 "the source overflows: is its dtype float16, or a weight broken?",
             )
-        sums[path] = sums[path] + found if path in sums else found
-        tokens[path] = tokens[path] + count if path in tokens else count
-        if path in heads:
-            raise _Enough
+        return found, count
 
-    count, length = windows.shape
-    step = max(1, WAVE_TOKENS // length)
-    with attention(), observed(root, size, tell):
-        for start in range(0, count, step):
-            wave = mx.array(windows[start : start + step])
-            with suppress(_Enough):
-                mx.eval(model(wave))
-            progress(min(start + step, count) * length, count * length, "tokens")
+    with attention(), remembered(run.modules.values()):
+        for done, given in enumerate(run.through(look, heads), start=1):
+            for path, (found, count) in given:
+                sums[path] = sums[path] + found if path in sums else found
+                tokens[path] = tokens[path] + count if path in tokens else count
+            progress(done * windows.size // run.passes, windows.size, "tokens")
     return {path: means_of(sums[path], tokens[path]) for path in sums}
-
-
-class _Enough(Exception):
-    """The inputs of the head are known, and its outputs are not wanted."""
 
 
 def squares_of(x: mx.array, chosen: mx.array | None, experts: int) -> tuple[np.ndarray, np.ndarray]:

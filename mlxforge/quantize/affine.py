@@ -6,11 +6,12 @@ In a row, every ``group_size`` weights next to each other share a scale and a bi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
 
-__all__ = ["Affine", "decode", "pack", "unpack"]
+__all__ = ["Affine", "decode", "joined", "pack", "unpack"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,17 @@ class Affine:
     codes: mx.array
     scales: mx.array
     biases: mx.array
+
+
+def joined(parts: Sequence[Affine]) -> Affine:
+    """Rows below rows; lazy."""
+    if len(parts) == 1:
+        return parts[0]
+    return Affine(
+        mx.concatenate([part.codes for part in parts]),
+        mx.concatenate([part.scales for part in parts]),
+        mx.concatenate([part.biases for part in parts]),
+    )
 
 
 def pack(codes: mx.array, bits: int) -> mx.array:

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlxforge.errors import ForgeError
-from mlxforge.quantize.affine import Affine
+from mlxforge.quantize.affine import Affine, joined
 from mlxforge.quantize.cholesky import cholesky
 from mlxforge.quantize.columns import Columns, codes_on_cpu, codes_on_gpu
 from mlxforge.quantize.refit import refit
@@ -168,13 +168,7 @@ def quantize(
         found = Affine(*(a[: len(part)] for a in (found.codes, found.scales, found.biases)))
         mx.eval(found.codes, found.scales, found.biases)
         parts.append(found)
-    if len(parts) == 1:
-        return parts[0]
-    return Affine(
-        mx.concatenate([part.codes for part in parts]),
-        mx.concatenate([part.scales for part in parts]),
-        mx.concatenate([part.biases for part in parts]),
-    )
+    return joined(parts)
 
 
 def _codes(

@@ -22,6 +22,7 @@ class Calibrate(SourceStep):
     seed: int
 
     kind = "calibrate"
+    version = 2
     tools = ("mlx", "mlx-lm", "transformers", "tokenizers")
     backend = True
     blas = True
@@ -42,7 +43,7 @@ class Calibrate(SourceStep):
             inputs["text"], tokenizer, self.samples, self.sequence_length, self.seed
         )
         np.save(out / "tokens.npy", windows)
-        model = load_for_scoring(inputs["source"], exact=True)
+        model = load_for_scoring(inputs["source"], keep=False, exact=True)
         check_tokens(model, windows)
         layers = Inspection(inputs["layers"]).table.layers
         paths = [layer.path for layer in layers if layer.quantizable]

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
-from mlxforge.models.source.loader import Loader
 from mlxforge.progress import Progress
 from mlxforge.recipe.methods import Dwq as Settings
-from mlxforge.recipe.model import Quantize as Wanted
-from mlxforge.steps.quantize import Quantize
+from mlxforge.steps.learned import Learned
 
 __all__ = ["Dwq"]
 
 
 @dataclass(frozen=True)
-class Dwq(Quantize):
+class Dwq(Learned):
     """``source``, ``layers``, ``calibration`` and ``start``, a finished model, with what was
     ``chosen`` for it, if anything -> its packed weights with other scales and biases (see
     mlxforge.models.writing.chosen)."""
@@ -30,26 +27,7 @@ class Dwq(Quantize):
     norms: bool = False
 
     kind = "dwq"
-    version = 1
-    tools = ("mlx", "mlx-lm")
-    backend = True
-    blas = True
-    one_blas_thread = True
-    large_pages = False
-    checkpoints = True
-
-    @classmethod
-    def of(
-        cls,
-        wanted: Wanted,
-        files: tuple[str, ...] = (),
-        remote_code: tuple[str, ...] = (),
-        loader: Loader = "mlx_lm",
-    ) -> Self:
-        """Whatever else the recipe does with the weights, these are chosen alike."""
-        plain = replace(wanted, method="dwq", scales="search", refine="none")
-        step = super().of(plain, files, remote_code, loader)
-        return replace(step, **vars(wanted.dwq)) if wanted.dwq else step
+    version = 2
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> dict[str, str]:
         import numpy as np
@@ -61,7 +39,7 @@ class Dwq(Quantize):
         from mlxforge.calibrate.distill.verdict import judge
         from mlxforge.calibrate.memory import check_room
         from mlxforge.calibrate.statistics import read_importances
-        from mlxforge.models.layers.assign import assign
+        from mlxforge.models.layers.assign import affine_schemes, assign
         from mlxforge.models.layers.inspection import Inspection
         from mlxforge.models.memory import available_bytes
         from mlxforge.models.scoring.loading import load_for_scoring
@@ -69,10 +47,7 @@ class Dwq(Quantize):
         from mlxforge.models.threads import one_thread_per_product
         from mlxforge.models.writing.chosen import read_chosen
 
-        settings = Settings(
-            self.iterations, self.batch_size, self.learning_rate, self.temperature, self.scope,
-            self.norms,
-        )  # fmt: skip
+        settings = self.settings(Settings)
         windows = np.load(inputs["calibration"] / "tokens.npy")
         batches = deal(windows, settings.batch_size)
         table = Inspection(inputs["layers"]).table
@@ -87,12 +62,7 @@ class Dwq(Quantize):
             solved = train(pair, settings, Kept(inputs["checkpoints"]), progress)
             verdict = judge(pair, {number: found.values for number, found in solved.items()})
         names = {stage.number: stage.name for stage in pair.stages}
-        assignments = assign(table, self.wanted())
-        paths = [
-            entry.layer.path
-            for entry in assignments
-            if entry.scheme and entry.scheme.mode == "affine"
-        ]
+        paths = affine_schemes(assign(table, self.wanted()))
         changed: frozenset[str] = frozenset()
         if "chosen" in inputs:
             with read_chosen(inputs["chosen"]) as chosen:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
-from mlxforge.models.source.loader import Loader
 from mlxforge.progress import Progress
 from mlxforge.recipe.methods import Gptq as Settings
-from mlxforge.recipe.model import Quantize as Wanted
-from mlxforge.steps.quantize import Quantize
+from mlxforge.steps.learned import Learned
 
 __all__ = ["Gptq"]
 
 
 @dataclass(frozen=True)
-class Gptq(Quantize):
+class Gptq(Learned):
     """``source``, ``layers``, ``calibration`` -> the packed weights of the layers that the
     calibration text reaches (see mlxforge.models.writing.chosen). The rest is for ``quantize``,
     which makes the model of them."""
@@ -27,33 +24,14 @@ class Gptq(Quantize):
     act_order: bool = True
 
     kind = "gptq"
-    version = 2
-    tools = ("mlx", "mlx-lm")
-    backend = True
-    blas = True
-    one_blas_thread = True
-    large_pages = False
-    checkpoints = True
-
-    @classmethod
-    def of(
-        cls,
-        wanted: Wanted,
-        files: tuple[str, ...] = (),
-        remote_code: tuple[str, ...] = (),
-        loader: Loader = "mlx_lm",
-    ) -> Self:
-        """Whatever else the recipe does with the weights, these are chosen alike."""
-        plain = replace(wanted, method="gptq", scales="search", refine="none")
-        step = super().of(plain, files, remote_code, loader)
-        return replace(step, **vars(wanted.gptq)) if wanted.gptq else step
+    version = 3
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> dict[str, str]:
         import numpy as np
 
-        from mlxforge.calibrate.gptq import Solver
+        from mlxforge.calibrate.gptq.sequential import quantize_in_sequence
+        from mlxforge.calibrate.gptq.solver import Solver
         from mlxforge.calibrate.memory import check_room
-        from mlxforge.calibrate.sequential import quantize_in_sequence
         from mlxforge.models.layers.assign import assign
         from mlxforge.models.layers.inspection import Inspection
         from mlxforge.models.memory import available_bytes
@@ -63,9 +41,8 @@ class Gptq(Quantize):
 
         table = Inspection(inputs["layers"]).table
         chosen = [entry for entry in assign(table, self.wanted()) if entry.scheme]
-        settings = Settings(self.block_size, self.damping, self.act_order)
-        solver = Solver(chosen, table.cast(self.dtype), settings)
-        model = load_for_scoring(inputs["source"], exact=True)
+        solver = Solver(chosen, table.cast(self.dtype), self.settings(Settings))
+        model = load_for_scoring(inputs["source"], keep=False, exact=True)
         windows = np.load(inputs["calibration"] / "tokens.npy")
         samples, length = windows.shape
         check_room(self.kind, table, samples, length, available_bytes())

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from mlxforge.errors import ForgeError, Position
-from mlxforge.models.source.loader import Loader
 from mlxforge.progress import Progress
 from mlxforge.recipe.model import Override
 from mlxforge.recipe.model import Quantize as Wanted
-from mlxforge.steps.source import SourceStep
+from mlxforge.steps.source import SourceStep, Wants
 
 __all__ = ["Quantize"]
 
@@ -42,13 +41,7 @@ class Quantize(SourceStep):
     large_pages = True
 
     @classmethod
-    def of(
-        cls,
-        wanted: Wanted,
-        files: tuple[str, ...] = (),
-        remote_code: tuple[str, ...] = (),
-        loader: Loader = "mlx_lm",
-    ) -> Self:
+    def of(cls, wanted: Wanted, **wants: Unpack[Wants]) -> Self:
         rules = tuple(
             {
                 "layers": rule.layers,
@@ -62,8 +55,7 @@ class Quantize(SourceStep):
         return cls(
             wanted.method, wanted.bits, wanted.group_size, wanted.mode, wanted.scales,
             wanted.dtype, wanted.refine, rules, wanted.allow_nonfinite,
-            dict(wanted.widths) if wanted.widths else None,
-            files=files, remote_code=remote_code, loader=loader,
+            dict(wanted.widths) if wanted.widths else None, **wants,
         )  # fmt: skip
 
     def parameters(self) -> dict[str, Any]:
@@ -95,7 +87,9 @@ class Quantize(SourceStep):
             widths=tuple(self.widths.items()) if self.widths else None,
         )  # fmt: skip
 
-    def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> dict[str, str]:
+    def run(
+        self, inputs: Mapping[str, Path], out: Path, progress: Progress
+    ) -> Mapping[str, str] | None:
         from mlxforge.models.layers.assign import assign
         from mlxforge.models.layers.inspection import Inspection
         from mlxforge.models.writing.chosen import read_chosen

@@ -5,52 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
 
-from mlxforge.models.source.loader import Loader
 from mlxforge.progress import Progress
 from mlxforge.recipe.model import Quantize as Wanted
-from mlxforge.steps.quantize import Quantize
+from mlxforge.steps.learned import Learned
 
 __all__ = ["Sensitivity"]
 
 
 @dataclass(frozen=True)
-class Sensitivity(Quantize):
+class Sensitivity(Learned):
     """``source``, ``layers``, ``calibration`` -> ``sensitivities.json`` (see
-    mlxforge.calibrate.sensitivity): of the layers that neither a rule nor a guard decides.
+    mlxforge.calibrate.dynamic.sensitivity): of the layers that neither a rule nor a guard decides.
     Recipes that differ in how many bits they want share it."""
 
     kind = "sensitivity"
-    version = 1
-    tools = ("mlx", "mlx-lm")
-    backend = True
-    blas = True
-    one_blas_thread = True
-    large_pages = False
-    checkpoints = True
+    version = 2
 
     @classmethod
-    def of(
-        cls,
-        wanted: Wanted,
-        files: tuple[str, ...] = (),
-        remote_code: tuple[str, ...] = (),
-        loader: Loader = "mlx_lm",
-    ) -> Self:
+    def shared(cls, wanted: Wanted) -> Wanted:
         """Whatever the widths will be filled with: other methods round to searched scales too."""
         learned = wanted.dynamic is not None and wanted.dynamic.method != "rtn"
-        plain = replace(
-            wanted, method="rtn", scales="search" if learned else wanted.scales, refine="none"
-        )
-        return super().of(plain, files, remote_code, loader)
+        scales = "search" if learned else wanted.scales
+        return replace(wanted, method="rtn", scales=scales, refine="none")
 
-    def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:  # type: ignore[override]
+    def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
         import numpy as np
 
-        from mlxforge.calibrate.records import Records, write_sensitivities
-        from mlxforge.calibrate.rounding import Rounder
-        from mlxforge.calibrate.sensitivity import measure_sensitivities, probe_windows
+        from mlxforge.calibrate.dynamic.records import Records, write_sensitivities
+        from mlxforge.calibrate.dynamic.rounding import Rounder
+        from mlxforge.calibrate.dynamic.sensitivity import measure_sensitivities, probe_windows
         from mlxforge.calibrate.statistics import read_importances
         from mlxforge.models.layers.assign import assign, is_free
         from mlxforge.models.layers.inspection import Inspection

@@ -4,12 +4,20 @@ source besides."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from mlxforge.models.source.loader import Loader
 from mlxforge.steps.base import Step
 
-__all__ = ["SourceStep"]
+__all__ = ["SourceStep", "Wants"]
+
+
+class Wants(TypedDict, total=False):
+    """What a recipe wants of its source besides: the fields of a SourceStep."""
+
+    files: tuple[str, ...]
+    remote_code: tuple[str, ...]
+    loader: Loader
 
 
 @dataclass(frozen=True, kw_only=True)

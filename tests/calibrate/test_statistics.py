@@ -107,13 +107,13 @@ def test_every_expert_has_statistics_of_its_own(tmp_path: Path) -> None:
 def test_the_windows_may_be_cut_into_waves_at_will(
     untied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlxforge.calibrate import statistics
+    from mlxforge.calibrate import run
 
     table = table_of(untied)
     paths = quantizable(table)
     model = load_for_scoring(untied, exact=True)
     whole = measure_inputs(model, paths, WINDOWS, quiet, heads(table))
-    monkeypatch.setattr(statistics, "WAVE_TOKENS", 48)
+    monkeypatch.setattr(run, "WAVE_TOKENS", 48)
     cut = measure_inputs(model, paths, WINDOWS, quiet, heads(table))
     for path in whole:
         assert np.allclose(whole[path].columns, cut[path].columns, rtol=1e-5)

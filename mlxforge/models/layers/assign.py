@@ -6,7 +6,7 @@ The first rule that matches a layer decides it; one that is protected only if th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -19,7 +19,7 @@ from mlxforge.quantize.scheme import Scheme
 from mlxforge.recipe.model import Override, Quantize
 from mlxforge.recipe.modes import ROLES
 
-__all__ = ["CHOSEN", "UNCHOSEN", "Assignment", "assign", "is_free"]
+__all__ = ["CHOSEN", "UNCHOSEN", "Assignment", "affine_schemes", "assign", "is_free"]
 
 DEFAULT = "default"
 CHOSEN = "dynamic"
@@ -56,6 +56,12 @@ def assign(table: LayerTable, quantize: Quantize) -> tuple[Assignment, ...]:
 def is_free(assignment: Assignment) -> bool:
     """Whether neither a rule nor a guard decides the layer, so that its bits can be chosen."""
     return assignment.reason == DEFAULT and assignment.scheme is not None
+
+
+def affine_schemes(assignments: Iterable[Assignment]) -> dict[str, Scheme]:
+    """By path, of the layers whose scales and biases can be chosen."""
+    schemes = {entry.layer.path: entry.scheme for entry in assignments}
+    return {path: scheme for path, scheme in schemes.items() if scheme and scheme.mode == "affine"}
 
 
 def _chosen(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import mlx.core as mx
@@ -84,6 +85,7 @@ def _attention(
     return mx.stack(found).reshape(batch, heads, length, -1)
 
 
+@lru_cache(maxsize=8)
 def _later(count: int) -> np.ndarray:
     later: np.ndarray = ~np.tri(count, dtype=bool)
     return later

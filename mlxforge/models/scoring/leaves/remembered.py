@@ -47,7 +47,7 @@ def _remembering(module: HeldEmbedding) -> Iterator[None]:
             if found.nbytes <= left:
                 left -= found.nbytes
                 known[key] = found
-        return found
+        return found[...]  # some models change in place what they are given
 
     module.__class__ = type(kind.__name__, (kind,), {"__call__": call})
     try:

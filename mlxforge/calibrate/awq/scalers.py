@@ -106,4 +106,6 @@ class Scalers:
         stored = value.astype(self._dtypes[f"{path}.{name}"])
         mx.eval(stored)
         self._add(f"{path}.{name}", stored)
-        module[name] = stored.astype(mx.float32)
+        changed = stored.astype(mx.float32)
+        mx.eval(changed)  # threads will share it
+        module[name] = changed

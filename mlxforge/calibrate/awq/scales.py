@@ -10,7 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from mlxforge.calibrate.scalers import Scalers, columns_of
+from mlxforge.calibrate.awq.scalers import Scalers, columns_of
 from mlxforge.models.layers.pairs import OTHER, Pair
 from mlxforge.models.scoring.leaves.fixed import expert_count, weight_of
 from mlxforge.models.writing.parallel import in_order, workers

@@ -114,13 +114,13 @@ def test_a_grid_of_one_rounds_and_does_nothing_else(
 def test_the_same_again_on_one_core_and_in_other_pieces(
     tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlxforge.calibrate import awq, scales
+    from mlxforge.calibrate.awq import scales, scaling
 
     source = tiny(tied=False)
     first = choose(SCALED, source, tmp_path / "first")
-    for module in (awq, scales):
+    for module in (scaling, scales):
         monkeypatch.setattr(module, "workers", lambda: 1)
-    monkeypatch.setattr(awq, "ROWS_AT_ONCE", 40)
+    monkeypatch.setattr(scaling, "ROWS_AT_ONCE", 40)
     second = choose(SCALED, source, tmp_path / "second")
     assert files(first) == files(second)
 

@@ -29,10 +29,10 @@ import mlx.nn as nn
 import numpy as np
 
 from mlxforge.calibrate.blocks import Blocks
-from mlxforge.calibrate.ends import Ends
+from mlxforge.calibrate.dynamic.ends import Ends
+from mlxforge.calibrate.dynamic.records import Sensitivity
+from mlxforge.calibrate.dynamic.rounding import Rounder
 from mlxforge.calibrate.observe import observed
-from mlxforge.calibrate.records import Sensitivity
-from mlxforge.calibrate.rounding import Rounder
 from mlxforge.calibrate.states import joinable, joined, part, parted
 from mlxforge.errors import ForgeError
 from mlxforge.models.layers.table import Layer

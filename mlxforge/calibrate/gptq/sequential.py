@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -11,14 +11,16 @@ import numpy as np
 from mlxforge.calibrate.hessians import Hessian
 from mlxforge.calibrate.run import Run
 from mlxforge.models.scoring.leaves.fixed import fix_weight, weight_of
+from mlxforge.models.scoring.leaves.remembered import remembered
 from mlxforge.models.scoring.loading import attention
 from mlxforge.progress import Progress
 from mlxforge.quantize.affine import Affine
 
 __all__ = ["Recall", "Solve", "quantize_in_sequence"]
 
-Solve = Callable[[str, int | None, mx.array, Hessian], Affine]
-"""Path of a layer, the expert, its weight float32 [rows, columns] and what came in: the codes."""
+Solve = Callable[[Mapping[str, mx.array], int | None, Hessian], Mapping[str, Affine]]
+"""Weights of layers float32 [rows, columns], the expert that they are of, and what came into all of
+them: the codes."""
 
 Recall = Callable[[str], Sequence[Affine] | None]
 """Path of a layer: its codes, where a run before this one has chosen them."""
@@ -42,7 +44,7 @@ def quantize_in_sequence(
     """
     run = Run(model, paths, windows)
     done = 0
-    with attention():
+    with attention(), remembered(run.modules.values()):
         for stage in run.stages():
             known = {path: entries for path in stage if (entries := recall(path)) is not None}
             for path, entries in known.items():
@@ -51,9 +53,9 @@ def quantize_in_sequence(
             missing = [path for path in stage if path not in known]
             solved: dict[str, list[Affine]] = {path: [] for path in missing}
             for expert, hessian in run.inputs(tuple(missing)) if missing else ():
-                for path in missing:
-                    weight = weight_of(run.modules[path], expert)
-                    solved[path].append(solve(path, expert, weight, hessian))
+                weights = {path: weight_of(run.modules[path], expert) for path in missing}
+                for path, codes in solve(weights, expert, hessian).items():
+                    solved[path].append(codes)
             for path, entries in solved.items():
                 fix_weight(run.modules[path], entries)
                 keep(path, entries)

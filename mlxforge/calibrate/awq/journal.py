@@ -82,7 +82,9 @@ class Journal:
         value = self._writer.recall_tensor(name)
         if value is not None:
             path, _, own = name.rpartition(".")
-            self._modules[path][own] = value.astype(mx.float32)
+            value = value.astype(mx.float32)
+            mx.eval(value)  # threads will share it
+            self._modules[path][own] = value
         return value is not None
 
     def _file(self, block: int) -> Path:

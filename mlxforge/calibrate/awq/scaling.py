@@ -8,7 +8,7 @@ multiplied. Everything is measured behind layers that are quantized, as they wil
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,19 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlxforge.calibrate.journal import Journal
+from mlxforge.calibrate.awq.journal import Journal
+from mlxforge.calibrate.awq.scalers import Scalers, columns_of
+from mlxforge.calibrate.awq.scales import Chooser
 from mlxforge.calibrate.run import Run, Stage
-from mlxforge.calibrate.scalers import Scalers, columns_of
-from mlxforge.calibrate.scales import Chooser
 from mlxforge.calibrate.statistics import as_both_uses, means_of, squares_of
 from mlxforge.errors import ForgeError
-from mlxforge.models.layers.assign import Assignment
+from mlxforge.models.layers.assign import Assignment, affine_schemes
 from mlxforge.models.layers.pairs import ROWS, Pair
 from mlxforge.models.scoring.leaves.fixed import expert_count, fix_weight
 from mlxforge.models.writing.chosen import ChosenWriter
 from mlxforge.models.writing.parallel import in_order, workers
 from mlxforge.progress import Progress
-from mlxforge.quantize.affine import Affine
+from mlxforge.quantize.affine import Affine, joined
 from mlxforge.quantize.awq import Rounding, divided, exponents
 from mlxforge.quantize.importance import Importance
 from mlxforge.recipe.methods import Awq as Settings
@@ -45,7 +45,7 @@ class Scaling:
     def __init__(
         self,
         run: Run,
-        assignments: Iterable[Assignment],
+        assignments: Sequence[Assignment],
         cast: str | None,
         pairs: Collection[Pair],
         settings: Settings,
@@ -60,11 +60,7 @@ class Scaling:
             for layer in layers
             for tensor in layer.tensors
         }
-        schemes = {
-            entry.layer.path: entry.scheme
-            for entry in assignments
-            if entry.scheme and entry.scheme.mode == "affine"
-        }
+        schemes = affine_schemes(assignments)
         self._roundings = {
             path: Rounding(
                 scheme.bits, scheme.group_size, dtypes[f"{path}.weight"], settings.clip
@@ -188,13 +184,7 @@ def _rounded(weight: mx.array, importance: mx.array | None, rounding: Rounding) 
         for start in range(0, len(weight), ROWS_AT_ONCE)
     ]
     found = list(in_order(jobs, workers()))
-    if len(found) == 1:
-        return found[0]
-    return Affine(
-        mx.concatenate([part.codes for part in found]),
-        mx.concatenate([part.scales for part in found]),
-        mx.concatenate([part.biases for part in found]),
-    )
+    return joined(found)
 
 
 def _rows_rounded(

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from mlx_lm.utils import load_model
 
-from mlxforge.calibrate import sensitivity
-from mlxforge.calibrate.ends import divergence
-from mlxforge.calibrate.records import (
+from mlxforge.calibrate.dynamic import sensitivity
+from mlxforge.calibrate.dynamic.ends import divergence
+from mlxforge.calibrate.dynamic.records import (
     Records,
     Sensitivity,
     read_sensitivities,
     write_sensitivities,
 )
-from mlxforge.calibrate.rounding import Rounder
-from mlxforge.calibrate.sensitivity import measure_sensitivities, probe_windows
+from mlxforge.calibrate.dynamic.rounding import Rounder
+from mlxforge.calibrate.dynamic.sensitivity import measure_sensitivities, probe_windows
 from mlxforge.errors import ForgeError
 from mlxforge.evaluate.divergence import divergence as plain_divergence
 from mlxforge.models.layers.inspect import inspect_model

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 
 import mlx.core as mx
 import numpy as np
 
 from mlxforge.calibrate.hessians import Hessian
 from mlxforge.calibrate.statistics import AS_INPUT
-from mlxforge.models.layers.assign import Assignment
+from mlxforge.models.layers.assign import Assignment, affine_schemes
 from mlxforge.models.writing.parallel import in_order, workers
-from mlxforge.quantize.affine import Affine
+from mlxforge.quantize.affine import Affine, joined
 from mlxforge.quantize.gptq import Factor, prepare, quantize
 from mlxforge.quantize.importance import FEWEST_TOKENS
 from mlxforge.quantize.scheme import Scheme
@@ -21,7 +22,7 @@ from mlxforge.recipe.methods import Gptq as Settings
 
 __all__ = ["Solver"]
 
-ROWS = 1024  # of a weight, for one thread at a time
+ROWS = 256  # of a weight, for one thread at a time
 
 
 class Solver:
@@ -30,14 +31,12 @@ class Solver:
     embeddings whose weight a head of its own path has, by the head's."""
 
     def __init__(
-        self, assignments: Iterable[Assignment], cast: str | None, settings: Settings
+        self, assignments: Sequence[Assignment], cast: str | None, settings: Settings
     ) -> None:
         self._settings = settings
-        entries = [entry for entry in assignments if entry.scheme and entry.scheme.mode == "affine"]
-        self.paths = [entry.layer.path for entry in entries]
-        self.schemes: dict[str, Scheme] = {
-            entry.layer.path: entry.scheme for entry in entries if entry.scheme
-        }
+        self.schemes = affine_schemes(assignments)
+        self.paths = [*self.schemes]
+        entries = [entry for entry in assignments if entry.layer.path in self.schemes]
         self.unknown: dict[str, list[int]] = {}
         self._dtypes = {
             entry.layer.path: getattr(mx, entry.layer.weight.dtype_after(cast)) for entry in entries
@@ -46,27 +45,32 @@ class Solver:
         self._both = {e.layer.path for e in entries if e.layer.role == "embeddings"} | {*self.tied}
         self._last: tuple[Hessian, bool, Factor] | None = None
 
-    def solve(self, path: str, expert: int | None, weight: mx.array, hessian: Hessian) -> Affine:
-        """The codes of a layer's weight, float32 [rows, columns], or of one expert's."""
+    def solve(
+        self, weights: Mapping[str, mx.array], expert: int | None, hessian: Hessian
+    ) -> dict[str, Affine]:
+        """The codes of each layer's weight, float32 [rows, columns], or of one expert's."""
+        jobs: list[Callable[[], Affine]] = []
+        parts: dict[str, int] = {}
+        for path, weight in weights.items():
+            mine = [*self._jobs(path, expert, weight, hessian)]
+            parts[path] = len(mine)
+            jobs += mine
+        found = in_order(jobs, workers())
+        return {path: joined([*islice(found, count)]) for path, count in parts.items()}
+
+    def _jobs(
+        self, path: str, expert: int | None, weight: mx.array, hessian: Hessian
+    ) -> Iterator[Callable[[], Affine]]:
         scheme, dtype = self.schemes[path], self._dtypes[path]
         weight = weight.astype(dtype).astype(mx.float32)  # what a cast leaves of it
+        mx.eval(weight)
         if expert is not None and hessian.tokens < FEWEST_TOKENS:
             self.unknown.setdefault(path, []).append(expert)
-            return search(weight, scheme.bits, scheme.group_size, dtype)
-        factor = self._factor(path, hessian)
-        mx.eval(weight)
-        jobs = [
-            partial(_quantized, weight, start, factor, scheme, dtype, self._settings.block_size)
-            for start in range(0, len(weight), ROWS)
-        ]
-        found = list(in_order(jobs, workers()))
-        if len(found) == 1:
-            return found[0]
-        return Affine(
-            mx.concatenate([part.codes for part in found]),
-            mx.concatenate([part.scales for part in found]),
-            mx.concatenate([part.biases for part in found]),
-        )
+            yield partial(_searched, weight, scheme, dtype)
+            return
+        factor, block_size = self._factor(path, hessian), self._settings.block_size
+        for start in range(0, len(weight), ROWS):
+            yield partial(_quantized, weight, start, factor, scheme, dtype, block_size)
 
     def _factor(self, path: str, hessian: Hessian) -> Factor:
         """Layers of a stage have one Hessian, which is factorised once."""
@@ -85,7 +89,11 @@ class Solver:
 def _quantized(
     weight: mx.array, start: int, factor: Factor, scheme: Scheme, dtype: mx.Dtype, block_size: int
 ) -> Affine:
-    rows, bits, group_size = weight[start : start + ROWS], scheme.bits, scheme.group_size
-    found = quantize(rows, factor, bits, group_size, dtype, block_size=block_size)
+    rows = weight[start : start + ROWS]
+    return quantize(rows, factor, scheme.bits, scheme.group_size, dtype, block_size=block_size)
+
+
+def _searched(weight: mx.array, scheme: Scheme, dtype: mx.Dtype) -> Affine:
+    found = search(weight, scheme.bits, scheme.group_size, dtype)
     mx.eval(found.codes, found.scales, found.biases)  # by the thread that they belong to
     return found
