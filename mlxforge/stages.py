@@ -39,8 +39,7 @@ MAKERS = ("sensitivity", *CHOOSERS, "quantize", "dwq")
 def maker_kinds(wanted: Wanted) -> tuple[str, ...]:
     """The kinds of the steps that :func:`weights` makes, in their order."""
     measured = ("sensitivity",) if wanted.method == "dynamic" else ()
-    filled = wanted.dynamic.method if wanted.dynamic else wanted.method
-    chooser = (*measured, filled) if filled in CHOOSERS else measured
+    chooser = (*measured, wanted.filling) if wanted.filling in CHOOSERS else measured
     refined = ("dwq", "quantize") if "dwq" in (wanted.method, wanted.refine) else ()
     return (*chooser, "quantize", *refined)
 
@@ -59,8 +58,8 @@ def weights(
     """The last of the steps. ``node`` makes one, ``inputs`` are those that all of them have, and
     ``wants`` what they say of the source."""
     method = "rtn" if wanted.method == "dwq" else wanted.method
-    if wanted.dynamic is not None and wanted.widths is not None:
-        method = wanted.dynamic.method
+    if wanted.widths is not None:
+        method = wanted.filling
     refined = "dwq" in (wanted.method, wanted.refine)
     plain = replace(wanted, method=method, refine="none")
     learned: Inputs = () if calibrate is None else (("calibration", calibrate),)

@@ -18,13 +18,11 @@ import mlx.nn as nn
 
 __all__ = ["Outputs"]
 
-MOST_BYTES = 384 << 20
-
 
 class Outputs:
-    """``modules`` are those of the model, by path."""
+    """``modules`` are those of the model, by path; ``budget``: for how many bytes there is room."""
 
-    def __init__(self, modules: Mapping[str, nn.Module], budget: int = MOST_BYTES) -> None:
+    def __init__(self, modules: Mapping[str, nn.Module], budget: int) -> None:
         self._modules = modules
         self._budget = self._left = budget
         self._known: dict[Hashable, tuple[tuple[object, ...], mx.array]] = {}
@@ -47,16 +45,22 @@ class Outputs:
             self._once.append(path)
 
     @contextmanager
-    def given(self) -> Iterator[Callable[[int], None]]:
-        """While it lasts, what is known is given; each thread tells which wave it runs."""
+    def given(self) -> Iterator[None]:
+        """While it lasts, what is known is given to runs of ``of``."""
         with ExitStack() as stack:
             for path in self._once:
                 stack.enter_context(self._layer(path))
             stack.enter_context(self._attention())
-            yield self._take
+            yield
 
-    def _take(self, wave: int) -> None:
+    @contextmanager
+    def of(self, wave: int) -> Iterator[None]:
+        """What this thread runs meanwhile is the block for ``wave``."""
         self._own.wave, self._own.attentions = wave, 0
+        try:
+            yield
+        finally:
+            del self._own.wave
 
     @contextmanager
     def _layer(self, path: str) -> Iterator[None]:
@@ -80,6 +84,8 @@ class Outputs:
         made_of = tuple(self._modules[path]._matrix for path in self._passed)
 
         def attention(*args: Any, **kwargs: Any) -> mx.array:
+            if not hasattr(self._own, "wave"):  # another model's
+                return original(*args, **kwargs)
             key = self._own.attentions, self._own.wave
             self._own.attentions += 1
             return self._found(key, made_of, lambda: original(*args, **kwargs))

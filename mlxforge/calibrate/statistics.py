@@ -65,7 +65,7 @@ def measure_inputs(
             )
         return found, count
 
-    with attention(), remembered(run.modules.values()):
+    with attention(), remembered(run.all_modules()):
         for done, given in enumerate(run.through(look, heads), start=1):
             for path, (found, count) in given:
                 sums[path] = sums[path] + found if path in sums else found

@@ -45,7 +45,7 @@ class Factor:
     hessian: float32 [n, n], damped, mean diagonal 1. importance: float32 [n], its diagonal.
     order: int32 [n], the columns as they are visited. feedback: float32 [n, n] in that order,
     R_jk / R_kk above the diagonal and 0 elsewhere. damping: what it took, relative to the mean
-    of the diagonal.
+    of the diagonal. measure: by what it was multiplied outside of its diagonal.
     """
 
     hessian: mx.array
@@ -53,6 +53,7 @@ class Factor:
     order: mx.array
     feedback: mx.array
     damping: float
+    measure: float
 
 
 def prepare(
@@ -98,6 +99,7 @@ def prepare(
         order=mx.array(order.astype(np.int32)),
         feedback=mx.array(feedback),
         damping=damping,
+        measure=(1 - shrinkage) / mean,
     )
 
 

@@ -73,6 +73,11 @@ class Quantize:
     widths: tuple[tuple[str, int], ...] | None = None
     at: Position | None = field(default=None, compare=False)
 
+    @property
+    def filling(self) -> str:
+        """The method that chooses the codes: with ``dynamic`` the one that fills the widths."""
+        return self.dynamic.method if self.dynamic else self.method
+
 
 @dataclass(frozen=True)
 class Text:

@@ -49,7 +49,7 @@ class Awq(Learned):
         settings = self.settings(Settings)
         cast = table.cast(self.dtype)
         scaling = Scaling(run, assignments, cast, pairs, settings, writer, kept)
-        with attention(), remembered(run.modules.values()):
+        with attention(), remembered(run.all_modules()):
             scaling.go(progress)
         writer.finish(notes={"pairs": scaling.notes, "without": without})
         return {}

@@ -42,7 +42,9 @@ class Gptq(Learned):
         table = Inspection(inputs["layers"]).table
         chosen = [entry for entry in assign(table, self.wanted()) if entry.scheme]
         solver = Solver(chosen, table.cast(self.dtype), self.settings(Settings))
-        model = load_for_scoring(inputs["source"], keep=False, exact=True)
+        model, source = (
+            load_for_scoring(inputs["source"], keep=False, exact=True) for _ in range(2)
+        )
         windows = np.load(inputs["calibration"] / "tokens.npy")
         samples, length = windows.shape
         check_room(self.kind, table, samples, length, available_bytes())
@@ -61,6 +63,8 @@ class Gptq(Learned):
             if tied := solver.tied.get(path):  # loaders take one of the two for both
                 writer.add(tied, entries, bits)
 
-        quantize_in_sequence(model, solver.paths, windows, solver.solve, recall, keep, progress)
+        quantize_in_sequence(
+            model, source, solver.paths, windows, solver.solve, recall, keep, progress
+        )
         writer.finish()
         return {}

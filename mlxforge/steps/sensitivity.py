@@ -25,8 +25,7 @@ class Sensitivity(Learned):
     @classmethod
     def shared(cls, wanted: Wanted) -> Wanted:
         """Whatever the widths will be filled with: other methods round to searched scales too."""
-        learned = wanted.dynamic is not None and wanted.dynamic.method != "rtn"
-        scales = "search" if learned else wanted.scales
+        scales = wanted.scales if wanted.filling == "rtn" else "search"
         return replace(wanted, method="rtn", scales=scales, refine="none")
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import DEMO, DOIT, Workspace
+from tests.faults.builds import digests, marked, start, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
@@ -29,44 +29,6 @@ evaluate:
 """
 INTO = {"inspect": 0.3, "quantize": 0.05, "baseline": 0.3, "evaluate": 0.3}
 """Seconds into a step and before its end: the imports alone take longer."""
-
-
-def start(workspace: Workspace, mark: str, *words: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [str(DOIT), "build", "tiny", *words],
-        cwd=workspace.root,
-        env=os.environ | {"MLXFORGE_TEST_MARK": mark},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-
-def marked(mark: str) -> list[int]:
-    """Processes that were started under ``mark`` and still run."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            alive = "State:\tZ" not in (folder / "status").read_text()
-            if alive and mark.encode() in (folder / "environ").read_bytes():
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
-
-
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, f"waited in vain for {what}"
-        time.sleep(0.01)
-
-
-def digests(workspace: Workspace) -> dict[str, str]:
-    found = {}
-    for folder in workspace.artifacts():
-        manifest = json.loads((folder / "manifest.json").read_text())
-        found[f"{manifest['kind']} {manifest['key']}"] = manifest["digest"]
-    return found
 
 
 @pytest.fixture(scope="module")

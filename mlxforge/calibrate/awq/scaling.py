@@ -19,6 +19,7 @@ import numpy as np
 from mlxforge.calibrate.awq.journal import Journal
 from mlxforge.calibrate.awq.scalers import Scalers, columns_of
 from mlxforge.calibrate.awq.scales import Chooser
+from mlxforge.calibrate.hessians import Given
 from mlxforge.calibrate.run import Run, Stage
 from mlxforge.calibrate.statistics import as_both_uses, means_of, squares_of
 from mlxforge.errors import ForgeError
@@ -117,7 +118,12 @@ class Scaling:
         """Mean squares of what comes into a layer."""
         experts = expert_count(self._run.modules[path])
         found: list[tuple[np.ndarray, np.ndarray]] = []
-        self._run.watch(path, lambda x, chosen: found.append(squares_of(x, chosen, experts)))
+
+        def tell(given: Given) -> None:
+            x, chosen = given
+            found.append(squares_of(x, chosen, experts))
+
+        self._run.watch(path, tell)
         total = np.asarray(sum(squares for squares, _ in found))
         if not np.isfinite(total).all():
             raise ForgeError(

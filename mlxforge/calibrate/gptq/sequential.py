@@ -28,6 +28,7 @@ Recall = Callable[[str], Sequence[Affine] | None]
 
 def quantize_in_sequence(
     model: nn.Module,
+    source: nn.Module,
     paths: Collection[str],
     windows: np.ndarray,
     solve: Solve,
@@ -35,16 +36,17 @@ def quantize_in_sequence(
     keep: Callable[[str, Sequence[Affine]], None],
     progress: Progress,
 ) -> None:
-    """Quantize the layers at ``paths`` of ``model``, which has its weights in float32.
+    """Quantize the layers at ``paths`` of ``model``, which has its weights in float32, as has
+    ``source``: the same once more, which stays as it is.
 
     ``windows`` is int32 [samples, length]. ``keep`` is given each layer's codes, one entry for a
     plain layer, one per expert for stacked ones; from then on the model uses them. Layers that
     ``recall`` knows are not solved again: the windows only pass them. Raises ForgeError that names
     the layer whose inputs are not finite.
     """
-    run = Run(model, paths, windows)
+    run = Run(model, paths, windows, source)
     done = 0
-    with attention(), remembered(run.modules.values()):
+    with attention(), remembered(run.all_modules()):
         for stage in run.stages():
             known = {path: entries for path in stage if (entries := recall(path)) is not None}
             for path, entries in known.items():

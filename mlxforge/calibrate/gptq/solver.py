@@ -14,6 +14,7 @@ from mlxforge.calibrate.statistics import AS_INPUT
 from mlxforge.models.layers.assign import Assignment, affine_schemes
 from mlxforge.models.writing.parallel import in_order, workers
 from mlxforge.quantize.affine import Affine, joined
+from mlxforge.quantize.drift import compensated
 from mlxforge.quantize.gptq import Factor, prepare, quantize
 from mlxforge.quantize.importance import FEWEST_TOKENS
 from mlxforge.quantize.scheme import Scheme
@@ -69,6 +70,8 @@ class Solver:
             yield partial(_searched, weight, scheme, dtype)
             return
         factor, block_size = self._factor(path, hessian), self._settings.block_size
+        if hessian.drift is not None and path not in self._both:
+            weight = compensated(weight, factor, hessian.drift)
         for start in range(0, len(weight), ROWS):
             yield partial(_quantized, weight, start, factor, scheme, dtype, block_size)
 

@@ -91,7 +91,7 @@ class PlanRecipes(ForgeCommand):
         print_table(heads, layer_rows(assignments, cast, every), right=(2, 4, 5, 7))
         if lines := guard_lines(assignments):
             print("\n  guards: " + "\n          ".join(lines))
-        if plan.wanted.method == "awq" or (plan.wanted.dynamic or plan.wanted).method == "awq":
+        if plan.wanted.filling == "awq":
             for node in plan.nodes():
                 if node.kind == "pairs":
                     pairs = Pairs.load(project.path_of(node) / "pairs.json")

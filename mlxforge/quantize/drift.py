@@ -1,0 +1,31 @@
+"""Weights that make up for what quantizing the layers before them has done to their inputs.
+
+Quantized layers hand on x where the source hands on s. Weights V of least error |V x - W s|^2 are
+
+    V = W + W D H^-1,  D the mean of (s - x) x^T,  H the mean of x x^T
+
+(Li et al. 2025, arXiv 2504.02692, equation 8: GPTAQ), and those are rounded in the place of W. All
+of it would fit the calibration text more than any other: ``SHARE`` of the change is taken.
+"""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import numpy as np
+
+from mlxforge.quantize.gptq import Factor
+
+__all__ = ["SHARE", "compensated"]
+
+SHARE = 0.5
+
+
+def compensated(weight: mx.array, factor: Factor, drift: np.ndarray) -> mx.array:
+    """V for ``weight`` [rows, columns], float32, evaluated. ``drift`` [columns, columns] is D in
+    the measure in which the factor was prepared of H; both are believed alike."""
+    hessian = np.asarray(factor.hessian)
+    pull = np.asarray(weight) @ (drift * factor.measure).astype(np.float32)
+    change = np.linalg.solve(hessian, pull.T).T
+    found = weight + SHARE * mx.array(change)
+    mx.eval(found)
+    return found

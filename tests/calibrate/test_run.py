@@ -1,0 +1,143 @@
+"""Windows on their way through a model, and through its source beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+
+from mlxforge.calibrate import run as runs
+from mlxforge.calibrate.hessians import Hessian, Sums
+from mlxforge.calibrate.observe import observed
+from mlxforge.calibrate.run import Run
+from mlxforge.models.layers.inspect import inspect_model
+from mlxforge.models.scoring.leaves.fixed import expert_count, fix_weight, weight_of
+from mlxforge.models.scoring.loading import load_for_scoring
+from mlxforge.models.source.load import load_source
+from mlxforge.quantize.affine import Affine
+from mlxforge.quantize.search import search
+from tests.checkpoints import PLAIN, write
+from tests.checkpoints.hybrid import HYBRID
+
+TEXT = {**PLAIN, **HYBRID}
+WINDOWS = np.random.default_rng(3).integers(0, 500, size=(5, 48)).astype(np.int32)
+
+
+def paths_of(folder: Path) -> list[str]:
+    traced = load_source(folder)
+    table = inspect_model(traced.model, traced.config)
+    return [layer.path for layer in table.layers if layer.quantizable]
+
+
+def rounded(module: nn.Module) -> list[Affine]:
+    numbers = range(expert_count(module)) if expert_count(module) else [None]
+    return [search(weight_of(module, number), 2, 32, mx.bfloat16) for number in numbers]
+
+
+def inputs_of(model: nn.Module, path: str) -> np.ndarray:
+    """[tokens, columns], of the windows one by one."""
+    seen: list[np.ndarray] = []
+    with observed(model, [path], lambda _, x, __: seen.append(np.array(x, dtype=np.float64))):
+        for window in WINDOWS:
+            mx.eval(model(mx.array(window[None])))
+    return np.concatenate([x.reshape(-1, x.shape[-1]) for x in seen])
+
+
+def hessians(folder: Path, beside: bool = True) -> dict[tuple[str, int | None], Hessian]:
+    """Of all stages, where each layer is rounded when its stage has passed."""
+    model, source = (load_for_scoring(folder, keep=False, exact=True) for _ in range(2))
+    run = Run(model, paths_of(folder), WINDOWS, source if beside else None)
+    found = {}
+    for stage in run.stages():
+        found |= {(stage[0], expert): hessian for expert, hessian in run.inputs(stage)}
+        for path in stage:
+            fix_weight(run.modules[path], rounded(run.modules[path]))
+    return found
+
+
+def test_the_drift_is_between_what_both_models_hand_on(tiny: Callable[..., Path]) -> None:
+    folder = tiny(tied=False)
+    found = hessians(folder)
+    model, source = (load_for_scoring(folder, exact=True) for _ in range(2))
+    modules = dict(model.named_modules())
+    path = "model.layers.1.mlp.down_proj"
+    for before in paths_of(folder):
+        if before not in (path, "lm_head", "model.embed_tokens"):
+            fix_weight(modules[before], rounded(modules[before]))
+    x, meant = inputs_of(model, path), inputs_of(source, path)
+    hessian = found[path, None]
+    assert hessian.tokens == WINDOWS.size and hessian.drift is not None
+    assert np.allclose(hessian.matrix, x.T @ x / len(x), atol=1e-4 * np.square(x).mean())
+    expected = (meant - x).T @ x / len(x)
+    assert np.abs(expected).max() > 0
+    assert np.allclose(hessian.drift, expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_before_anything_has_changed_nothing_drifts(tiny: Callable[..., Path]) -> None:
+    first, *rest = hessians(tiny(tied=False)).values()
+    assert first.drift is not None and not first.drift.any()
+    assert all(entry.drift is not None and entry.drift.any() for entry in rest)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3_moe", "gemma3_text", "mamba2", "gemma4"])
+def test_what_is_remembered_of_a_block_changes_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(TEXT[name](), tmp_path / name)
+    found = hessians(folder)
+    monkeypatch.setattr(runs, "OUTPUT_BYTES", 0)
+    monkeypatch.setattr(runs, "cores", lambda: 1)
+    plain = hessians(folder)
+    assert found.keys() == plain.keys() and len(found) > 4
+    for key, entry in plain.items():
+        assert np.array_equal(entry.matrix, found[key].matrix), key
+        assert entry.drift is not None and found[key].drift is not None
+        assert np.array_equal(entry.drift, found[key].drift), key
+
+
+def test_a_layer_multiplies_a_wave_once_for_each_of_its_weights(
+    tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "WAVE_TOKENS", 48)
+    folder = tiny(tied=False)
+    model = load_for_scoring(folder, exact=True)
+    path = "model.layers.0.self_attn.q_proj"
+    run = Run(model, paths_of(folder), WINDOWS)
+    module = run.modules[path]
+    shapes: list[tuple[int, ...]] = []
+    kind = type(module)
+
+    class Counted(kind):  # type: ignore[misc,valid-type]
+        def __call__(self, x: mx.array) -> mx.array:
+            shapes.append(x.shape)
+            return super().__call__(x)
+
+    module.__class__ = Counted
+    stages = run.stages()
+    for stage in stages:
+        if run.index > 0:
+            break
+        deliver = [*run.inputs(stage)]
+        assert deliver[0][1].tokens == WINDOWS.size
+        for each in stage:
+            fix_weight(run.modules[each], rounded(run.modules[each]))
+    assert shapes.count((1, 48, 128)) == len(WINDOWS)
+
+
+def test_an_input_that_goes_to_another_expert_does_not_drift() -> None:
+    x = mx.array(np.random.default_rng(0).normal(size=(1, 4, 1, 1, 8)).astype(np.float32))
+    meant = x + 1
+    chosen, others = mx.array([[[0], [1], [1], [0]]]), mx.array([[[0], [1], [0], [1]]])
+    sums = Sums(8, drifting=True, first=0, count=2)
+    sums.add((x, chosen), (meant, others))
+    first, second = sums.means("experts")
+    rows = np.array(x, dtype=np.float64).reshape(4, 8)
+    for hessian, mine, both in ((first, [0, 3], [0]), (second, [1, 2], [1])):
+        assert hessian.tokens == 2 and hessian.drift is not None
+        assert np.allclose(hessian.matrix, rows[mine].T @ rows[mine] / 2, atol=1e-6)
+        expected = np.ones((len(both), 8)).T @ rows[both] / 2
+        assert np.allclose(hessian.drift, expected, atol=1e-6)

@@ -1,0 +1,76 @@
+"""Killed in any step that learns, the next build takes up what it left and ends with the same
+bytes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import DEMO, Workspace
+from tests.faults.builds import digests, marked, start, wait_for
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+
+LEARN = f"""\
+calibrate: {{text: {{path: {DEMO / "heldout.txt"}}}, samples: 8, sequence_length: 64}}
+"""
+DYNAMIC = "dynamic, dynamic: {target_bits_per_weight: 4.5, method: gptq}, refine: dwq"
+DYNAMIC_STEPS = 3  # sensitivity, gptq, dwq
+AWQ_STEPS = 1
+
+
+def recipe(method: str, source: Path) -> str:
+    return f"source: {{path: {source}}}\nquantize: {{method: {method}, group_size: 32}}\n{LEARN}"
+
+
+def left(workspace: Workspace) -> list[Path]:
+    """Checkpoints that are whole; steps that end take theirs away meanwhile."""
+    walk = os.walk(workspace.cache / "checkpoints")
+    return [
+        Path(folder) / name for folder, _, names in walk for name in names if ".part" not in name
+    ]
+
+
+@pytest.mark.parametrize("method, steps", [(DYNAMIC, DYNAMIC_STEPS), ("awq", AWQ_STEPS)])
+def test_each_step_killed_once(
+    workspace: Workspace,
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny: Callable[..., Path],
+    method: str,
+    steps: int,
+) -> None:
+    whole = Workspace(tmp_path_factory.mktemp("whole") / "project")
+    for each in (whole, workspace):
+        each.recipe("tiny", recipe(method, tiny()))
+    whole.build("tiny")
+    killed: set[Path] = set()
+
+    def fresh() -> set[Path]:
+        """Folders of checkpoints that no build was killed for yet, with two files at least."""
+        folders = [path.parent for path in left(workspace)]
+        return {each for each in folders if folders.count(each) > 1} - killed
+
+    while True:
+        mark = uuid.uuid4().hex
+        build = start(workspace, mark)
+        while build.poll() is None and not (found := fresh()):
+            time.sleep(0.005)
+        if build.returncode == 0:
+            break
+        assert build.returncode is None, "the build failed"
+        for pid in marked(mark):
+            os.kill(pid, signal.SIGKILL)
+        build.wait(timeout=30)
+        wait_for(lambda mark=mark: not marked(mark), "all processes to end")  # type: ignore[misc]
+        before = left(workspace)
+        killed |= found
+    assert len(killed) == steps
+    assert digests(workspace) == digests(whole)
+    assert not left(workspace) and before
