@@ -17,7 +17,7 @@ import mlx.core as mx
 
 from mlxforge.models.writing.parallel import cores
 
-__all__ = ["Lanes", "one_thread_per_product"]
+__all__ = ["Lanes", "one_thread_per_product", "uncompiled"]
 
 COUNTS = (
     ("openblas_get_num_threads", "openblas_set_num_threads"),
@@ -37,6 +37,20 @@ def one_thread_per_product() -> Iterator[None]:
                 stack.callback(getattr(loaded, put), getattr(loaded, get)())
                 getattr(loaded, put)(1)
         yield
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """What models compile runs as it is written, so that threads may run it.
+
+    A thread keeps what was compiled in it until it ends, and then MLX asks for the interpreter's
+    lock: a process that is ending itself is aborted there.
+    """
+    mx.disable_compile()
+    try:
+        yield
+    finally:
+        mx.enable_compile()
 
 
 class Lanes:
