@@ -54,7 +54,6 @@ class Sums:
         self._total = np.zeros(shape, dtype)
         self._drift = np.zeros(shape, dtype) if drifting else None
         self._tokens = np.zeros(shape[0], dtype=np.int64)
-        self._drifted = np.zeros(shape[0], dtype=np.int64)
 
     def add(self, given: Given, meant: Given | None = None) -> None:
         """``meant`` is what the source gives the layer. Its experts need not be the same: only
@@ -75,7 +74,6 @@ class Sums:
     def _add(self, place: int, rows: mx.array, drift: mx.array | None) -> None:
         total, size = self._total[place], self._total.shape[-1]
         self._tokens[place] += len(rows)
-        self._drifted[place] += 0 if drift is None else len(rows)
         if mx.default_device() != mx.Device(mx.cpu):
             total += np.asarray(rows.T @ rows)
             if self._drift is not None and drift is not None:
@@ -100,7 +98,7 @@ class Sums:
             total = self._total[place]
             total /= max(int(tokens), 1)
             if self._drift is not None:
-                self._drift[place] /= max(int(self._drifted[place]), 1)
+                self._drift[place] /= max(int(tokens), 1)
             for at in range(0, len(total), PANEL):  # what was left out is the same
                 stop = at + PANEL
                 total[at:stop, stop:] = total[stop:, at:stop].T

@@ -13,7 +13,7 @@ and whatever they give is taken in their order.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -26,14 +26,14 @@ from mlxforge.calibrate.hessians import Given, Hessian, Sums, experts_at_once
 from mlxforge.calibrate.observe import observed
 from mlxforge.calibrate.passage import Passage
 from mlxforge.models.scoring.leaves.fixed import expert_count, forget_weight, has_matrix
+from mlxforge.models.scoring.sigmoid import quick_sigmoid
 from mlxforge.models.threads import uncompiled
 from mlxforge.models.writing.parallel import cores, in_order
 
 __all__ = ["Run", "Stage"]
 
 WAVE_TOKENS = 1024
-BESIDE = 2  # every second wave goes through the source as well
-OUTPUT_BYTES = 704 << 20  # of what layers have made in the block in hand
+OUTPUT_BYTES = 384 << 20  # of what layers have made in the block in hand
 
 Stage = tuple[str, ...]
 T = TypeVar("T")
@@ -60,6 +60,7 @@ class Run:
         models = [model] if source is None else [model, source]
         self._passages = [Passage(each, waves, OUTPUT_BYTES // len(models)) for each in models]
         self._main = self._passages[0]
+        self._waves = len(waves)
         self.modules = self._main.modules
         self.paths = [path for path in paths if has_matrix(self.modules[path])]
 
@@ -74,7 +75,7 @@ class Run:
     @property
     def passes(self) -> int:
         """Of a wave through a block, in all."""
-        return len(self._main.waves) * self._main.count
+        return self._waves * self._main.count
 
     def through(
         self, look: Callable[[str, mx.array, mx.array | None], T], last: Collection[str]
@@ -101,8 +102,7 @@ class Run:
                         mx.eval(after)
                     return after, own.found
 
-                waves = range(len(main.waves))
-                for wave, (after, found) in zip(waves, self._each(through, waves), strict=True):
+                for wave, (after, found) in enumerate(self._each(through)):
                     main.leave(wave, after)
                     yield found
 
@@ -123,7 +123,7 @@ class Run:
                         passage.outputs.passed(path, once=path in once)
             if index < self._main.count - 1:
                 for passage in self._passages:
-                    self._pass(passage, 1 if passage is self._main else BESIDE)
+                    self._pass(passage)
                 for path in seen:  # this block runs no more
                     forget_weight(self.modules[path])
 
@@ -148,7 +148,7 @@ class Run:
 
     def watch(self, wanted: str, tell: Callable[..., None]) -> None:
         """``tell`` what comes into a layer of this block, wave by wave: what the model gives it,
-        and of waves that go through the source what that gives it, each a Given."""
+        and where the source goes along what that gives it, each a Given."""
         own = threading.local()
 
         def found(path: str, x: mx.array, chosen: mx.array | None) -> None:
@@ -162,7 +162,7 @@ class Run:
 
             def look(wave: int) -> list[Given]:
                 given: list[Given] = []
-                for run in runs[: 1 if wave % BESIDE else None]:
+                for run in runs:
                     with suppress(_Enough):
                         run(wave)
                         continue  # the wave does not come there
@@ -170,13 +170,12 @@ class Run:
                     given.append(vars(own).pop("found"))
                 return given
 
-            for given in self._each(look, range(len(self._main.waves))):
-                if given:
+            for given in self._each(look):
+                if len(given) == len(runs):
                     tell(*given)
 
-    def _pass(self, passage: Passage, step: int) -> None:
-        """Every wave through the block, or every so many."""
-        waves = range(0, len(passage.waves), step)
+    def _pass(self, passage: Passage) -> None:
+        """Every wave through the block."""
         with passage.opened() as run:
 
             def through(wave: int) -> Any:
@@ -184,14 +183,15 @@ class Run:
                 mx.eval(after)
                 return after
 
-            for wave, after in zip(waves, self._each(through, waves), strict=True):
+            for wave, after in enumerate(self._each(through)):
                 passage.leave(wave, after)
 
-    def _each(self, job: Callable[[int], T], waves: Iterable[int]) -> Iterator[T]:
+    def _each(self, job: Callable[[int], T]) -> Iterator[T]:
+        waves = range(self._waves)
         if mx.default_device() != mx.Device(mx.cpu):
             yield from map(job, waves)
             return
-        with uncompiled():
+        with uncompiled(), quick_sigmoid():
             yield from in_order((partial(job, wave) for wave in waves), cores())
 
     def _stages_here(self) -> tuple[list[Stage], set[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 
@@ -50,30 +50,35 @@ class Solver:
         self, weights: Mapping[str, mx.array], expert: int | None, hessian: Hessian
     ) -> dict[str, Affine]:
         """The codes of each layer's weight, float32 [rows, columns], or of one expert's."""
+        if expert is not None and hessian.tokens < FEWEST_TOKENS:
+            for path in weights:
+                self.unknown.setdefault(path, []).append(expert)
+            searches = [partial(_searched, weight, *self._grid(p)) for p, weight in weights.items()]
+            return dict(zip(weights, in_order(searches, workers()), strict=True))
+        factors = {path: self._factor(path, hessian) for path in weights}
+        casts = [
+            partial(
+                _meant, weight, self._dtypes[path], factors[path],
+                None if path in self._both else hessian.drift,
+            )
+            for path, weight in weights.items()
+        ]  # fmt: skip
         jobs: list[Callable[[], Affine]] = []
         parts: dict[str, int] = {}
-        for path, weight in weights.items():
-            mine = [*self._jobs(path, expert, weight, hessian)]
-            parts[path] = len(mine)
-            jobs += mine
+        block_size = self._settings.block_size
+        for path, weight in zip(weights, in_order(casts, workers()), strict=True):
+            starts = range(0, len(weight), ROWS)
+            grid = self._grid(path)
+            jobs += [
+                partial(_quantized, weight, start, factors[path], *grid, block_size)
+                for start in starts
+            ]
+            parts[path] = len(starts)
         found = in_order(jobs, workers())
         return {path: joined([*islice(found, count)]) for path, count in parts.items()}
 
-    def _jobs(
-        self, path: str, expert: int | None, weight: mx.array, hessian: Hessian
-    ) -> Iterator[Callable[[], Affine]]:
-        scheme, dtype = self.schemes[path], self._dtypes[path]
-        weight = weight.astype(dtype).astype(mx.float32)  # what a cast leaves of it
-        mx.eval(weight)
-        if expert is not None and hessian.tokens < FEWEST_TOKENS:
-            self.unknown.setdefault(path, []).append(expert)
-            yield partial(_searched, weight, scheme, dtype)
-            return
-        factor, block_size = self._factor(path, hessian), self._settings.block_size
-        if hessian.drift is not None and path not in self._both:
-            weight = compensated(weight, factor, hessian.drift)
-        for start in range(0, len(weight), ROWS):
-            yield partial(_quantized, weight, start, factor, scheme, dtype, block_size)
+    def _grid(self, path: str) -> tuple[Scheme, mx.Dtype]:
+        return self.schemes[path], self._dtypes[path]
 
     def _factor(self, path: str, hessian: Hessian) -> Factor:
         """Layers of a stage have one Hessian, which is factorised once."""
@@ -89,6 +94,13 @@ class Solver:
         return self._last[2]
 
 
+def _meant(weight: mx.array, dtype: mx.Dtype, factor: Factor, drift: np.ndarray | None) -> mx.array:
+    """What a cast leaves of a weight, and what makes up for inputs that have changed; evaluated."""
+    weight = weight.astype(dtype).astype(mx.float32)
+    mx.eval(weight)
+    return weight if drift is None else compensated(weight, factor, drift)
+
+
 def _quantized(
     weight: mx.array, start: int, factor: Factor, scheme: Scheme, dtype: mx.Dtype, block_size: int
 ) -> Affine:
@@ -97,6 +109,7 @@ def _quantized(
 
 
 def _searched(weight: mx.array, scheme: Scheme, dtype: mx.Dtype) -> Affine:
+    weight = weight.astype(dtype).astype(mx.float32)
     found = search(weight, scheme.bits, scheme.group_size, dtype)
     mx.eval(found.codes, found.scales, found.biases)  # by the thread that they belong to
     return found
