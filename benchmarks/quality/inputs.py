@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from benchmarks.inputs.smollm2 import SMOLLM2
 from tests.real.smollm2 import fetch
 
 __all__ = ["KINDS", "TEXTS", "Rescaled", "Texts"]
+
+if TYPE_CHECKING:
+    import mlx.core as mx
 
 KINDS = ("code", "technical", "multilingual", "tiny")
 """Kinds of text that nobody calibrates on; ``tiny`` are stories for children."""
@@ -72,7 +76,9 @@ class Rescaled:
             mx.save_safetensors(str(path), stored, metadata={"format": "pt"})
 
 
-def _rescale(weights: dict, config: dict, chance: np.random.Generator, sigma: float) -> None:  # type: ignore[type-arg]
+def _rescale(
+    weights: dict[str, mx.array], config: dict[str, Any], chance: np.random.Generator, sigma: float
+) -> None:
     import mlx.core as mx
 
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]

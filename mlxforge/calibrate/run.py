@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -26,6 +26,8 @@ from mlxforge.calibrate.hessians import Given, Hessian, Sums, experts_at_once
 from mlxforge.calibrate.observe import observed
 from mlxforge.calibrate.passage import Passage
 from mlxforge.models.scoring.leaves.fixed import expert_count, forget_weight, has_matrix
+from mlxforge.models.scoring.leaves.remembered import remembered
+from mlxforge.models.scoring.loading import attention
 from mlxforge.models.scoring.sigmoid import quick_sigmoid
 from mlxforge.models.threads import uncompiled
 from mlxforge.models.writing.parallel import cores, in_order
@@ -68,9 +70,14 @@ class Run:
     def index(self) -> int:
         return self._main.index
 
-    def all_modules(self) -> list[nn.Module]:
-        """Of both models."""
-        return [module for passage in self._passages for module in passage.modules.values()]
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """To be run within: the fast ways of this device, for runs again and again."""
+        with ExitStack() as stack:
+            stack.enter_context(attention())
+            for passage in self._passages:
+                stack.enter_context(remembered(passage.root))
+            yield
 
     @property
     def passes(self) -> int:

@@ -18,8 +18,6 @@ from mlxforge.calibrate.run import Run
 from mlxforge.errors import ForgeError
 from mlxforge.models.layers.table import LayerTable
 from mlxforge.models.scoring.leaves.fixed import expert_count
-from mlxforge.models.scoring.leaves.remembered import remembered
-from mlxforge.models.scoring.loading import attention
 from mlxforge.progress import Progress
 from mlxforge.quantize.importance import Importance
 
@@ -65,7 +63,7 @@ def measure_inputs(
             )
         return found, count
 
-    with attention(), remembered(run.all_modules()):
+    with run.ready():
         for done, given in enumerate(run.through(look, heads), start=1):
             for path, (found, count) in given:
                 sums[path] = sums[path] + found if path in sums else found

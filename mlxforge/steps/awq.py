@@ -34,8 +34,7 @@ class Awq(Learned):
         from mlxforge.models.layers.assign import affine_schemes, assign
         from mlxforge.models.layers.inspection import Inspection
         from mlxforge.models.layers.pairs import Pairs
-        from mlxforge.models.scoring.leaves.remembered import remembered
-        from mlxforge.models.scoring.loading import attention, load_for_scoring
+        from mlxforge.models.scoring.loading import load_for_scoring
         from mlxforge.models.writing.chosen import ChosenWriter
 
         table = Inspection(inputs["layers"]).table
@@ -49,7 +48,7 @@ class Awq(Learned):
         settings = self.settings(Settings)
         cast = table.cast(self.dtype)
         scaling = Scaling(run, assignments, cast, pairs, settings, writer, kept)
-        with attention(), remembered(run.all_modules()):
+        with run.ready():
             scaling.go(progress)
         writer.finish(notes={"pairs": scaling.notes, "without": without})
         return {}

@@ -14,6 +14,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from mlxforge.models.saved import load_saved
 from mlxforge.store.sync import sync
 
 __all__ = ["Kept", "Pace"]
@@ -39,9 +40,7 @@ class Kept:
         """The arrays, evaluated, and the facts; None where there are none of that name."""
         if not self._file(name).is_file():
             return None
-        arrays: dict[str, mx.array]
-        told: dict[str, str]
-        arrays, told = mx.load(str(self._file(name)), return_metadata=True)  # type: ignore[assignment]
+        arrays, told = load_saved(self._file(name))
         mx.eval(arrays)
         facts = {key: json.loads(value) for key, value in told.items() if key != "format"}
         return arrays, facts

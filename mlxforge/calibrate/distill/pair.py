@@ -89,10 +89,10 @@ class Pair:
         probe = batches.tokens[0][:1, :PROBE]
         self.source, self.student = Blocks(source, probe), Blocks(student, probe)
         self.whole = self.source.whole or self.student.whole
-        self._root = getattr(student, "whole", student)
-        self.modules: dict[str, nn.Module] = dict(self._root.named_modules())
-        root = getattr(source, "whole", source)
-        self.source_modules: dict[str, nn.Module] = dict(root.named_modules())
+        self.student_root: nn.Module = getattr(student, "whole", student)
+        self.modules: dict[str, nn.Module] = dict(self.student_root.named_modules())
+        self.source_root: nn.Module = getattr(source, "whole", source)
+        self.source_modules: dict[str, nn.Module] = dict(self.source_root.named_modules())
         self._tensors, self._importances = tensors, importances
         self.stages = tuple(self._stages(student, probe))
 
@@ -164,7 +164,7 @@ class Pair:
         for index in range(len(self.student)):
             state = self.student.run(index, probe, state)
         met: list[str] = []
-        with observed(self._root, paths, lambda path, x, chosen: met.append(path)):
+        with observed(self.student_root, paths, lambda path, x, chosen: met.append(path)):
             self.student.run(len(self.student), probe, state)
         return list(dict.fromkeys(met))
 

@@ -22,7 +22,7 @@ def train(pair: Pair, settings: Settings, kept: Kept, progress: Progress) -> dic
     Whatever ``kept`` holds of a run before is taken up, and leads to the same values. Raises
     ForgeError where the memory does not do for the scope.
     """
-    with remembered(pair.modules.values()), remembered(pair.source_modules.values()):
+    with remembered(pair.student_root), remembered(pair.source_root):
         if settings.scope == "model" and not pair.whole:
             _train_model(pair, settings, kept, progress)
         else:

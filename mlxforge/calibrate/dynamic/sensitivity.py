@@ -85,7 +85,7 @@ def measure_sensitivities(
         run = _Run(model, layers, windows, rounder, progress)
         found: Found = {}
         for name, chunk in run.chunks():
-            found |= kept(name, lambda chunk=chunk: run.measure(chunk))  # type: ignore[misc]
+            found |= kept(name, partial(run.measure, chunk))
             run.passed(chunk)
     return found
 

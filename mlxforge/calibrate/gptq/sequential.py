@@ -11,8 +11,6 @@ import numpy as np
 from mlxforge.calibrate.hessians import Hessian
 from mlxforge.calibrate.run import Run
 from mlxforge.models.scoring.leaves.fixed import fix_weight, weight_of
-from mlxforge.models.scoring.leaves.remembered import remembered
-from mlxforge.models.scoring.loading import attention
 from mlxforge.progress import Progress
 from mlxforge.quantize.affine import Affine
 
@@ -46,7 +44,7 @@ def quantize_in_sequence(
     """
     run = Run(model, paths, windows, source)
     done = 0
-    with attention(), remembered(run.all_modules()):
+    with run.ready():
         for stage in run.stages():
             known = {path: entries for path in stage if (entries := recall(path)) is not None}
             for path, entries in known.items():

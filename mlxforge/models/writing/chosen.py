@@ -17,6 +17,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from mlxforge.models.saved import load_saved
 from mlxforge.models.source.files import read_tensors
 from mlxforge.models.streaming.expression import Stored
 from mlxforge.models.streaming.rows import Rows
@@ -107,7 +108,7 @@ class ChosenWriter:
         file = self._file(self._files + 1)
         if not file.is_file():
             return {}, {}
-        return mx.load(str(file), return_metadata=True)  # type: ignore[return-value]
+        return load_saved(file)
 
     def _write(self, arrays: dict[str, mx.array], unknown: Sequence[int] = ()) -> None:
         self._files += 1

@@ -6,7 +6,7 @@ embeddings run before it each time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import mlx.core as mx
@@ -21,10 +21,11 @@ MOST_BYTES = 64 << 20  # of one embedding's states
 
 
 @contextmanager
-def remembered(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """For as long as it lasts; no weight may be exchanged meanwhile."""
+def remembered(model: nn.Module) -> Iterator[None]:
+    """The embeddings of ``model``, for as long as it lasts; those of a weight that was exchanged
+    meanwhile are read."""
     with ExitStack() as stack:
-        for module in modules:
+        for _, module in model.named_modules():
             if isinstance(module, HeldEmbedding):
                 stack.enter_context(_remembering(module))
         yield
@@ -33,11 +34,14 @@ def remembered(modules: Iterable[nn.Module]) -> Iterator[None]:
 @contextmanager
 def _remembering(module: HeldEmbedding) -> Iterator[None]:
     kind = type(module)
+    own = module._matrix
     known: dict[tuple[tuple[int, ...], bytes], mx.array] = {}
     left = MOST_BYTES
 
     def call(self: HeldEmbedding, x: mx.array) -> mx.array:
         nonlocal left
+        if self._matrix is not own:
+            return kind.__call__(self, x)
         tokens = np.array(x)
         key = (tokens.shape, tokens.tobytes())
         found = known.get(key)
