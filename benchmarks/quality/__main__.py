@@ -58,7 +58,10 @@ def _chosen(names: list[str] | None) -> list[Variant]:
     for name in names or ():
         if not any(each.startswith(name) for each in known):
             raise ForgeError(f"no variant {name!r}", did_you_mean(name, known) or "see --list")
-    return [v for v in VARIANTS if names is None or any(v.name.startswith(n) for n in names)]
+    wanted = names or [""]
+    whole = [name for name in wanted if name in known]
+    parts = tuple(name for name in wanted if name not in known)
+    return [v for v in VARIANTS if v.name in whole or v.name.startswith(parts)]
 
 
 def _measure(rooms: Rooms, chosen: list[Variant], again: bool, console: Console) -> int:

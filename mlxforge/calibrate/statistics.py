@@ -7,13 +7,15 @@ per input, taken in one pass of the unquantized model, and the same for every nu
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from mlxforge.calibrate.head import shared_embeddings, write_head
+from mlxforge.calibrate.hessians import Given, Sums
 from mlxforge.calibrate.run import Run
 from mlxforge.errors import ForgeError
 from mlxforge.models.layers.table import LayerTable
@@ -29,10 +31,26 @@ __all__ = [
     "read_importances",
     "squares_of",
     "write_importances",
+    "write_statistics",
 ]
 
 TINY = 1e-30
 AS_INPUT = 0.2  # between 0.1 and 0.3 a small trained model's divergence is least
+
+
+def write_statistics(
+    model: nn.Module, table: LayerTable, windows: np.ndarray, folder: Path, progress: Progress
+) -> None:
+    """What comes into the layers of ``table`` over ``windows`` (int32 [samples, length]), for
+    ``read_importances`` and mlxforge.calibrate.head."""
+    paths = [layer.path for layer in table.layers if layer.quantizable]
+    heads = {layer.path for layer in table.layers if layer.role in ("lm_head", "embeddings")}
+    shared = shared_embeddings(table)
+    sums = Sums(shared.weight.shape[-1]) if shared and shared.quantizable else None
+    found = measure_inputs(model, paths, windows, progress, heads, sums.add if sums else None)
+    write_importances(found, folder)
+    if sums is not None and shared is not None:
+        write_head(sums.means(shared.path)[0], folder)
 
 
 def measure_inputs(
@@ -41,10 +59,12 @@ def measure_inputs(
     windows: np.ndarray,
     progress: Progress,
     heads: Collection[str] = (),
+    tell_head: Callable[[Given], None] | None = None,
 ) -> dict[str, Importance]:
     """Run ``model`` over ``windows`` (int32 [samples, length]) and measure the layers at ``paths``.
 
     Those in ``heads`` come last: the logits, which would be the largest product, are not computed.
+    ``tell_head`` is given what comes into them, wave by wave.
     Layers that were given nothing are left out. Raises ForgeError that names the first layer
     whose inputs are not finite. The sums are float64, over waves of a fixed number of windows, so
     that they depend on nothing but model and windows.
@@ -54,20 +74,24 @@ def measure_inputs(
     sums: dict[str, np.ndarray] = {}
     tokens: dict[str, np.ndarray] = {}
 
-    def look(path: str, x: mx.array, chosen: mx.array | None) -> tuple[np.ndarray, np.ndarray]:
+    def look(
+        path: str, x: mx.array, chosen: mx.array | None
+    ) -> tuple[np.ndarray, np.ndarray, Given | None]:
         found, count = squares_of(x, chosen, experts[path])
         if not np.isfinite(found).all():
             raise ForgeError(
                 f"the inputs of {path} are not finite over the calibration text",
                 "the source overflows: is its dtype float16, or a weight broken?",
             )
-        return found, count
+        return found, count, (x, chosen) if path in heads else None
 
     with run.ready():
         for done, given in enumerate(run.through(look, heads), start=1):
-            for path, (found, count) in given:
+            for path, (found, count, last) in given:
                 sums[path] = sums[path] + found if path in sums else found
                 tokens[path] = tokens[path] + count if path in tokens else count
+                if last is not None and tell_head is not None:
+                    tell_head(last)
             progress(done * windows.size // run.passes, windows.size, "tokens")
     return {path: means_of(sums[path], tokens[path]) for path in sums}
 

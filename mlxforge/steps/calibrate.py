@@ -15,14 +15,15 @@ __all__ = ["Calibrate"]
 @dataclass(frozen=True)
 class Calibrate(SourceStep):
     """``source``, ``layers``, ``text`` -> ``tokens.npy`` (int32 [samples, sequence_length]) and
-    the mean squares of each layer's inputs (see mlxforge.calibrate.statistics)."""
+    the mean squares of each layer's inputs (see mlxforge.calibrate.statistics), with more of what
+    comes into a head that is the embeddings (see mlxforge.calibrate.head)."""
 
     samples: int
     sequence_length: int
     seed: int
 
     kind = "calibrate"
-    version = 2
+    version = 3
     tools = ("mlx", "mlx-lm", "transformers", "tokenizers")
     backend = True
     blas = True
@@ -31,7 +32,7 @@ class Calibrate(SourceStep):
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
         import numpy as np
 
-        from mlxforge.calibrate.statistics import measure_inputs, write_importances
+        from mlxforge.calibrate.statistics import write_statistics
         from mlxforge.calibrate.windows import calibration_windows
         from mlxforge.models.layers.inspection import Inspection
         from mlxforge.models.scoring.loading import check_length, check_tokens, load_for_scoring
@@ -45,8 +46,4 @@ class Calibrate(SourceStep):
         np.save(out / "tokens.npy", windows)
         model = load_for_scoring(inputs["source"], keep=False, exact=True)
         check_tokens(model, windows)
-        layers = Inspection(inputs["layers"]).table.layers
-        paths = [layer.path for layer in layers if layer.quantizable]
-        heads = {layer.path for layer in layers if layer.role in ("lm_head", "embeddings")}
-        found = measure_inputs(model, paths, windows, progress, heads)
-        write_importances(found, out)
+        write_statistics(model, Inspection(inputs["layers"]).table, windows, out, progress)

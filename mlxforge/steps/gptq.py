@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,47 +24,34 @@ class Gptq(Learned):
     act_order: bool = True
 
     kind = "gptq"
-    version = 3
+    version = 4
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> dict[str, str]:
         import numpy as np
 
+        from mlxforge.calibrate.gptq.codes import Codes
         from mlxforge.calibrate.gptq.sequential import quantize_in_sequence
         from mlxforge.calibrate.gptq.solver import Solver
+        from mlxforge.calibrate.head import read_head
         from mlxforge.calibrate.memory import check_room
         from mlxforge.models.layers.assign import assign
         from mlxforge.models.layers.inspection import Inspection
         from mlxforge.models.memory import available_bytes
         from mlxforge.models.scoring.loading import load_for_scoring
         from mlxforge.models.writing.chosen import ChosenWriter
-        from mlxforge.quantize.affine import Affine
 
         table = Inspection(inputs["layers"]).table
         chosen = [entry for entry in assign(table, self.wanted()) if entry.scheme]
         solver = Solver(chosen, table.cast(self.dtype), self.settings(Settings))
+        windows = np.load(inputs["calibration"] / "tokens.npy")
+        head = read_head(inputs["calibration"], table)
+        samples, length = windows.shape
+        check_room(self.kind, table, samples, length, available_bytes())
         model, source = (
             load_for_scoring(inputs["source"], keep=False, exact=True) for _ in range(2)
         )
-        windows = np.load(inputs["calibration"] / "tokens.npy")
-        samples, length = windows.shape
-        check_room(self.kind, table, samples, length, available_bytes())
         writer = ChosenWriter(out, inputs["checkpoints"])
-
-        def recall(path: str) -> list[Affine] | None:
-            scheme = solver.schemes[path]
-            found = writer.recall(path, scheme)
-            if found and (tied := solver.tied.get(path)) and not writer.recall(tied, scheme):
-                writer.add(tied, found, scheme.bits)
-            return found
-
-        def keep(path: str, entries: Sequence[Affine]) -> None:
-            bits = solver.schemes[path].bits
-            writer.add(path, entries, bits, solver.unknown.get(path, ()))
-            if tied := solver.tied.get(path):  # loaders take one of the two for both
-                writer.add(tied, entries, bits)
-
-        quantize_in_sequence(
-            model, source, solver.paths, windows, solver.solve, recall, keep, progress
-        )
+        codes = Codes(writer, solver)
+        quantize_in_sequence(model, source, windows, head, solver, codes, progress)
         writer.finish()
         return {}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mlxforge.calibrate.dynamic.records import read_sensitivities
-from mlxforge.calibrate.statistics import measure_inputs, write_importances
+from mlxforge.calibrate.statistics import write_statistics
 from mlxforge.local import Local
 from mlxforge.models.layers.assign import assign
 from mlxforge.models.layers.inspection import Inspection
@@ -100,11 +100,8 @@ class Bench:
         out = self.root / f"calibrate-{self.calibrate.key[:12]}"
         out.mkdir()
         np.save(out / "tokens.npy", WINDOWS)
-        layers = self.table.layers
-        paths = [layer.path for layer in layers if layer.quantizable]
-        heads = {layer.path for layer in layers if layer.role in ("lm_head", "embeddings")}
         model = load_for_scoring(self.source, keep=False, exact=True)
-        write_importances(measure_inputs(model, paths, WINDOWS, quiet, heads), out)
+        write_statistics(model, self.table, WINDOWS, out, quiet)
 
 
 def quiet(done: int, total: int, unit: str) -> None: ...

@@ -1,63 +1,74 @@
-"""Quantizing layer by layer, each on what the layers before it make once they are quantized."""
+"""Quantizing layer by layer, each on what the layers before it make once they are quantized.
+
+Embeddings come first, so that all layers are fitted to what they will be; one that is the head as
+well by what comes into the source's head.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-
-import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from mlxforge.calibrate.hessians import Hessian
+from mlxforge.calibrate.gptq.codes import Codes
+from mlxforge.calibrate.gptq.solver import Solver
 from mlxforge.calibrate.run import Run
-from mlxforge.models.scoring.leaves.fixed import fix_weight, weight_of
+from mlxforge.models.scoring.leaves.fixed import fix_weight, has_matrix, weight_of
 from mlxforge.progress import Progress
 from mlxforge.quantize.affine import Affine
 
-__all__ = ["Recall", "Solve", "quantize_in_sequence"]
-
-Solve = Callable[[Mapping[str, mx.array], int | None, Hessian], Mapping[str, Affine]]
-"""Weights of layers float32 [rows, columns], the expert that they are of, and what came into all of
-them: the codes."""
-
-Recall = Callable[[str], Sequence[Affine] | None]
-"""Path of a layer: its codes, where a run before this one has chosen them."""
+__all__ = ["quantize_in_sequence"]
 
 
 def quantize_in_sequence(
     model: nn.Module,
     source: nn.Module,
-    paths: Collection[str],
     windows: np.ndarray,
-    solve: Solve,
-    recall: Recall,
-    keep: Callable[[str, Sequence[Affine]], None],
+    head: tuple[str, np.ndarray] | None,
+    solver: Solver,
+    codes: Codes,
     progress: Progress,
 ) -> None:
-    """Quantize the layers at ``paths`` of ``model``, which has its weights in float32, as has
-    ``source``: the same once more, which stays as it is.
+    """Quantize the layers of ``model`` that ``solver`` can solve; weights are float32, as are those
+    of ``source``: the same once more, which stays as it is.
 
-    ``windows`` is int32 [samples, length]. ``keep`` is given each layer's codes, one entry for a
-    plain layer, one per expert for stacked ones; from then on the model uses them. Layers that
-    ``recall`` knows are not solved again: the windows only pass them. Raises ForgeError that names
-    the layer whose inputs are not finite.
+    ``windows`` is int32 [samples, length]. ``head``: the path of embeddings whose weight a head
+    has too, and the mean of x x^T over what comes into it, [columns, columns]. Layers whose
+    ``codes`` are known are not solved again: the windows only pass them. Raises ForgeError that
+    names the layer whose inputs are not finite.
     """
-    run = Run(model, paths, windows, source)
-    done = 0
+    run = Run(model, solver.paths, windows, source)
+    first = [path for path in solver.embeddings if has_matrix(run.modules[path])]
+    done: set[str] = set()
+
+    def finish(path: str, entries: list[Affine], known: bool) -> None:
+        modules = [path, codes.copies[path]] if path in codes.copies else [path]
+        for each in modules:
+            if has_matrix(run.modules[each]):
+                fix_weight(run.modules[each], entries)
+        if not known:
+            codes.keep(path, entries)
+        done.update(modules)
+        progress(len(done), len(solver.paths), "layers")
+
+    for path in first:
+        entries = codes.recall(path)
+        moments = head[1] if head is not None and path == head[0] else None
+        found = entries or [solver.solve_embeddings(path, weight_of(run.modules[path]), moments)]
+        finish(path, [*found], known=entries is not None)
     with run.ready():
         for stage in run.stages():
-            known = {path: entries for path in stage if (entries := recall(path)) is not None}
-            for path, entries in known.items():
-                fix_weight(run.modules[path], entries)
-            done += len(known)
-            missing = [path for path in stage if path not in known]
+            missing = []
+            for path in stage:
+                if path in done:
+                    continue
+                if (entries := codes.recall(path)) is not None:
+                    finish(path, [*entries], known=True)
+                else:
+                    missing.append(path)
             solved: dict[str, list[Affine]] = {path: [] for path in missing}
             for expert, hessian in run.inputs(tuple(missing)) if missing else ():
                 weights = {path: weight_of(run.modules[path], expert) for path in missing}
-                for path, codes in solve(weights, expert, hessian).items():
-                    solved[path].append(codes)
-            for path, entries in solved.items():
-                fix_weight(run.modules[path], entries)
-                keep(path, entries)
-                done += 1
-                progress(done, len(paths), "layers")
+                for path, entry in solver.solve(weights, expert, hessian).items():
+                    solved[path].append(entry)
+            for path, mine in solved.items():
+                finish(path, mine, known=False)

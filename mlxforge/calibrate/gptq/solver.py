@@ -25,11 +25,15 @@ __all__ = ["Solver"]
 
 ROWS = 256  # of a weight, for one thread at a time
 
+Rounded = Callable[[mx.array, int], Affine]
+"""A weight, and the row from which on ``ROWS`` are wanted."""
+
 
 class Solver:
     """``paths`` are the layers that it can solve: those with an affine scheme. ``unknown`` are
     the experts, by path, that saw too few tokens and were rounded instead; ``tied``: the
-    embeddings whose weight a head of its own path has, by the head's."""
+    embeddings whose weight a head of its own path has, by the head's; ``embeddings``: all of them,
+    which are to be solved before anything else."""
 
     def __init__(
         self, assignments: Sequence[Assignment], cast: str | None, settings: Settings
@@ -43,8 +47,17 @@ class Solver:
             entry.layer.path: getattr(mx, entry.layer.weight.dtype_after(cast)) for entry in entries
         }
         self.tied = {e.layer.path: e.layer.tied for e in entries if e.layer.tied}
-        self._both = {e.layer.path for e in entries if e.layer.role == "embeddings"} | {*self.tied}
-        self._last: tuple[Hessian, bool, Factor] | None = None
+        self.embeddings = [e.layer.path for e in entries if e.layer.role == "embeddings"]
+
+    def solve_embeddings(self, path: str, weight: mx.array, head: np.ndarray | None) -> Affine:
+        """``head``: the mean of x x^T over what comes into a head that has their weight too."""
+        if head is None:
+            return self._joined({path: weight}, lambda path: partial(_searched, *self._grid(path)))[
+                path
+            ]
+        mean = float(np.diagonal(head).mean(dtype=np.float64))
+        both = head / mean + AS_INPUT * np.eye(len(head))  # as input all columns matter alike
+        return self.solve({path: weight}, None, Hessian(both, tokens=0))[path]
 
     def solve(
         self, weights: Mapping[str, mx.array], expert: int | None, hessian: Hessian
@@ -53,45 +66,39 @@ class Solver:
         if expert is not None and hessian.tokens < FEWEST_TOKENS:
             for path in weights:
                 self.unknown.setdefault(path, []).append(expert)
-            searches = [partial(_searched, weight, *self._grid(p)) for p, weight in weights.items()]
-            return dict(zip(weights, in_order(searches, workers()), strict=True))
-        factors = {path: self._factor(path, hessian) for path in weights}
+            return self._searched(weights)
+        wanted = self._settings
+        factor = prepare(hessian.matrix, damping=wanted.damping, act_order=wanted.act_order)
         casts = [
-            partial(
-                _meant, weight, self._dtypes[path], factors[path],
-                None if path in self._both else hessian.drift,
-            )
+            partial(_meant, weight, self._dtypes[path], factor, hessian.drift)
             for path, weight in weights.items()
-        ]  # fmt: skip
-        jobs: list[Callable[[], Affine]] = []
-        parts: dict[str, int] = {}
-        block_size = self._settings.block_size
-        for path, weight in zip(weights, in_order(casts, workers()), strict=True):
-            starts = range(0, len(weight), ROWS)
-            grid = self._grid(path)
-            jobs += [
-                partial(_quantized, weight, start, factors[path], *grid, block_size)
-                for start in starts
-            ]
-            parts[path] = len(starts)
-        found = in_order(jobs, workers())
-        return {path: joined([*islice(found, count)]) for path, count in parts.items()}
+        ]
+        meant = dict(zip(weights, in_order(casts, workers()), strict=True))
+        return self._joined(
+            meant, lambda path: partial(_quantized, factor, wanted.block_size, *self._grid(path))
+        )
+
+    def _searched(self, weights: Mapping[str, mx.array]) -> dict[str, Affine]:
+        return self._joined(weights, lambda path: partial(_searched, *self._grid(path)))
+
+    def _joined(
+        self, weights: Mapping[str, mx.array], round_rows: Callable[[str], Rounded]
+    ) -> dict[str, Affine]:
+        """What becomes of each weight, some rows at a time, on all cores."""
+        mx.eval(list(weights.values()))
+        starts = {path: range(0, len(weight), ROWS) for path, weight in weights.items()}
+        found = in_order(
+            (
+                partial(round_rows(path), weights[path], start)
+                for path, mine in starts.items()
+                for start in mine
+            ),
+            workers(),
+        )
+        return {path: joined([*islice(found, len(mine))]) for path, mine in starts.items()}
 
     def _grid(self, path: str) -> tuple[Scheme, mx.Dtype]:
         return self.schemes[path], self._dtypes[path]
-
-    def _factor(self, path: str, hessian: Hessian) -> Factor:
-        """Layers of a stage have one Hessian, which is factorised once."""
-        both = path in self._both
-        if self._last is None or self._last[0] is not hessian or self._last[1] != both:
-            matrix = hessian.matrix
-            if both:  # a head, and what turns tokens into states, where all columns matter alike
-                mean = float(np.diagonal(matrix).mean(dtype=np.float64))
-                matrix = matrix / mean + AS_INPUT * np.eye(len(matrix), dtype=matrix.dtype)
-            wanted = self._settings
-            factor = prepare(matrix, damping=wanted.damping, act_order=wanted.act_order)
-            self._last = (hessian, both, factor)
-        return self._last[2]
 
 
 def _meant(weight: mx.array, dtype: mx.Dtype, factor: Factor, drift: np.ndarray | None) -> mx.array:
@@ -102,14 +109,14 @@ def _meant(weight: mx.array, dtype: mx.Dtype, factor: Factor, drift: np.ndarray 
 
 
 def _quantized(
-    weight: mx.array, start: int, factor: Factor, scheme: Scheme, dtype: mx.Dtype, block_size: int
+    factor: Factor, block_size: int, scheme: Scheme, dtype: mx.Dtype, weight: mx.array, start: int
 ) -> Affine:
     rows = weight[start : start + ROWS]
     return quantize(rows, factor, scheme.bits, scheme.group_size, dtype, block_size=block_size)
 
 
-def _searched(weight: mx.array, scheme: Scheme, dtype: mx.Dtype) -> Affine:
-    weight = weight.astype(dtype).astype(mx.float32)
-    found = search(weight, scheme.bits, scheme.group_size, dtype)
+def _searched(scheme: Scheme, dtype: mx.Dtype, weight: mx.array, start: int) -> Affine:
+    rows = weight[start : start + ROWS].astype(dtype).astype(mx.float32)
+    found = search(rows, scheme.bits, scheme.group_size, dtype)
     mx.eval(found.codes, found.scales, found.biases)  # by the thread that they belong to
     return found

@@ -8,16 +8,21 @@ import sys
 from pathlib import Path
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 
 from mlxforge.calibrate.observe import observed
-from mlxforge.models.scoring.leaves.fixed import weight_of
+from mlxforge.calibrate.statistics import write_statistics
+from mlxforge.models.layers.inspection import Inspection
+from mlxforge.models.scoring.leaves.fixed import fix_weight, weight_of
 from mlxforge.models.scoring.loading import load_for_scoring
 from mlxforge.models.source.loader import Loader
 from mlxforge.models.writing.chosen import PARTS
 from mlxforge.quantize.affine import Affine, decode, unpack
-from mlxforge.quantize.gptq import gptq
+from mlxforge.quantize.drift import compensated
+from mlxforge.quantize.gptq import gptq, prepare, quantize
+from mlxforge.quantize.search import search
 from mlxforge.recipe.methods import Gptq as Settings
 from mlxforge.recipe.model import Quantize
 from mlxforge.steps.gptq import Gptq
@@ -51,6 +56,9 @@ class Work:
         Inspect(loader=loader).run({"source": self.source}, folder / "layers", silent)
         tokens = np.random.default_rng(1).integers(0, 500, size=(4, 48)).astype(np.int32)
         np.save(folder / "calibration" / "tokens.npy", tokens)
+        model = load_for_scoring(self.source, exact=True)
+        table = Inspection(folder / "layers").table
+        write_statistics(model, table, tokens, folder / "calibration", silent)
         self.tokens = tokens
 
     def run(self, name: str, kept: str, killed_after: int | None = None) -> Path:
@@ -87,32 +95,58 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(
     assert contents(work.run("resumed", "b")) == contents(whole)
 
 
-def test_the_first_layers_are_solved_on_the_sources_own_inputs(tmp_path: Path) -> None:
-    work = Work("llama", tmp_path)
-    out = work.run("out", "kept")
-    model = load_for_scoring(work.source, exact=True)
-    path = "model.layers.0.self_attn.q_proj"
-    seen: list[np.ndarray] = []
-    with observed(model, [path], lambda _, x, __: seen.append(np.array(x, dtype=np.float64))):
-        for window in work.tokens:
-            mx.eval(model(mx.array(window[None])))
-    inputs = np.concatenate([x.reshape(-1, x.shape[-1]) for x in seen])
-    weight = weight_of(dict(model.named_modules())[path])
-    expected = gptq(weight, inputs.T @ inputs / len(inputs), 3, 32, mx.bfloat16, damping=0.03)
+def codes_of(out: Path, path: str) -> Affine:
     document = json.loads((out / "chosen.json").read_bytes())
     number = document["layers"].index(path) + 1
     found = mx.load(str(out / f"model-{number:05d}.safetensors"))
     words, scales, biases = (found[f"{path}.{part}"] for part in PARTS)
-    mine = Affine(unpack(words, 3), scales, biases)
+    return Affine(unpack(words, 3), scales, biases)
+
+
+def inputs_of(model: nn.Module, path: str, tokens: np.ndarray) -> np.ndarray:
+    seen: list[np.ndarray] = []
+    with observed(model, [path], lambda _, x, __: seen.append(np.array(x, dtype=np.float64))):
+        for window in tokens:
+            mx.eval(model(mx.array(window[None])))
+    return np.concatenate([x.reshape(-1, x.shape[-1]) for x in seen])
+
+
+def test_the_first_layers_make_up_for_what_embeddings_have_become(tmp_path: Path) -> None:
+    work = Work("llama", tmp_path)
+    out = work.run("out", "kept")
+    source, model = (load_for_scoring(work.source, exact=True) for _ in range(2))
+    path, embeddings = "model.layers.0.self_attn.q_proj", "model.embed_tokens"
+    modules = dict(model.named_modules())
+    plain = search(weight_of(modules[embeddings]), 3, 32, mx.bfloat16)
+    assert mx.array_equal(codes_of(out, embeddings).codes, plain.codes)
+    fix_weight(modules[embeddings], [plain])
+    x, meant = inputs_of(model, path, work.tokens), inputs_of(source, path, work.tokens)
+    hessian = x.T @ x / len(x)
+    factor = prepare(hessian, damping=0.03)
+    weight = compensated(weight_of(modules[path]), factor, (meant - x).T @ x / len(x))
+    expected = quantize(weight, factor, 3, 32, mx.bfloat16, block_size=64)
+    mine = codes_of(out, path)
     # sums of products are rounded in another order, which moves a code or a scale here and there
     assert (mine.codes == expected.codes).mean() > 0.98
-    hessian = inputs.T @ inputs
 
     def error(affine: Affine) -> float:
         off = np.array(weight - decode(affine, 32), dtype=np.float64)
         return float(np.einsum("rc,cd,rd->", off, hessian, off))
 
     assert error(mine) == pytest.approx(error(expected), rel=0.01)
+
+
+def test_embeddings_that_are_the_head_are_solved_for_both_uses(tmp_path: Path) -> None:
+    work = Work("gemma3_text", tmp_path)
+    out = work.run("out", "kept")
+    model = load_for_scoring(work.source, exact=True)
+    path = "model.embed_tokens"
+    x = inputs_of(model, path, work.tokens)
+    head = x.T @ x / len(x)
+    both = head / np.diagonal(head).mean() + 0.2 * np.eye(len(head))
+    weight = weight_of(dict(model.named_modules())[path])
+    expected = gptq(weight, both, 3, 32, mx.bfloat16, damping=0.03, block_size=64)
+    assert (codes_of(out, path).codes == expected.codes).mean() > 0.98
 
 
 def test_experts_that_saw_too_few_tokens_are_rounded_and_reported(tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+"""The codes that a run of gptq has chosen, kept so that the next one finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlxforge.calibrate.gptq.solver import Solver
+from mlxforge.models.writing.chosen import ChosenWriter
+from mlxforge.quantize.affine import Affine
+
+__all__ = ["Codes"]
+
+
+class Codes:
+    """``copies``: heads whose weight is that of embeddings, by the embeddings' paths; loaders take
+    one of the two for both."""
+
+    def __init__(self, writer: ChosenWriter, solver: Solver) -> None:
+        self._writer, self._solver = writer, solver
+        self.copies = {tied: head for head, tied in solver.tied.items()}
+
+    def recall(self, path: str) -> Sequence[Affine] | None:
+        """Those of a layer, one entry per expert, that a run before this one has kept."""
+        found = self._writer.recall(path, self._solver.schemes[path])
+        head = self.copies.get(path)
+        if found is not None and head and not self._writer.recall(head, self._solver.schemes[head]):
+            self._keep(head, found)
+        return found
+
+    def keep(self, path: str, entries: Sequence[Affine]) -> None:
+        self._keep(path, entries)
+        if head := self.copies.get(path):
+            self._keep(head, entries)
+
+    def _keep(self, path: str, entries: Sequence[Affine]) -> None:
+        bits = self._solver.schemes[path].bits
+        self._writer.add(path, entries, bits, self._solver.unknown.get(path, ()))
