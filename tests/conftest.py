@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "real/test_smollm2", "test_generated_recipes", "faults/test_kill", "hub/test_killed",
         "recipes/test_builds",
         "models/test_every_vision", "tasks/test_build", "real/test_demo", "tasks/test_search",
-        "tasks/test_dynamic",
+        "tasks/test_dynamic", "steps/test_every_method", "calibrate/test_run", "calibrate/awq",
         "hub/test_plan_headers", "tasks/test_vision", "faults/test_bad_source",
         "models/test_every_architecture", "tasks/test_forecast", "hub/test_upload",
     )  # fmt: skip

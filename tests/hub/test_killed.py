@@ -21,7 +21,7 @@ from tests.hub.test_hub_source import REPO, bytes_of, digest_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
-KILLS = int(os.environ.get("MLXFORGE_KILLS", "9"))
+KILLS = int(os.environ.get("MLXFORGE_KILLS", "6"))
 IN_FLIGHT = 300_000  # bytes on their way when a process dies, at the speed of these tests
 
 
