@@ -4,6 +4,7 @@ what the source would give it."""
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,63 +29,60 @@ Given = tuple[mx.array, mx.array | None]
 class Hessian:
     """``matrix`` [columns, columns], float64 (float32 where it is wide): the mean of x x^T over
     the inputs x of a layer, or of one expert; ``tokens`` over how many. ``drift``: the mean of
-    (s - x) x^T, where s is what the source gives the layer; None where that is not known."""
+    (s - x) x^T, where s is what the source gives the layer; None of experts, and where the source
+    did not go along."""
 
     matrix: np.ndarray
     tokens: int
     drift: np.ndarray | None = None
 
 
-def experts_at_once(experts: int, columns: int, drifting: bool) -> int:
+def experts_at_once(experts: int, columns: int) -> int:
     """Of how many experts the sums are held together."""
-    return min(experts, max(1, MOST_BYTES // (8 * columns * columns * (1 + drifting))))
+    return min(experts, max(1, MOST_BYTES // (8 * columns * columns)))
 
 
 class Sums:
     """Sums over waves of products of inputs, float32 for a wave and float64 over waves: of a plain
-    layer, or of the experts from ``first`` on, ``count`` of them. ``drifting``: with those of the
-    source beside them."""
+    layer, or of the experts from ``first`` on, ``count`` of them. ``drifting``: of a plain layer,
+    with those of the source beside them."""
 
     def __init__(
-        self, columns: int, drifting: bool = False, first: int = 0, count: int | None = None
+        self, columns: int, first: int = 0, count: int | None = None, drifting: bool = False
     ) -> None:
         shape = (count or 1, columns, columns)
         dtype = np.float64 if columns <= WIDE else np.float32
         self._experts = None if count is None else range(first, first + count)
         self._total = np.zeros(shape, dtype)
-        self._drift = np.zeros(shape, dtype) if drifting else None
+        self._drift = np.zeros(shape[1:], dtype) if drifting else None
         self._tokens = np.zeros(shape[0], dtype=np.int64)
 
     def add(self, given: Given, meant: Given | None = None) -> None:
-        """``meant`` is what the source gives the layer. Its experts need not be the same: only
-        rows that go to the same one in both drift."""
+        """``meant`` is what the source gives a plain layer for the same tokens."""
         rows, owner = _routed(*given)
-        other, others = (None, None) if meant is None else _routed(*meant)
-        if self._experts is None or owner is None:
-            self._add(0, rows, None if other is None else other - rows)
+        if self._experts is not None and owner is not None:
+            for expert in np.intersect1d(owner, self._experts):
+                mine = mx.array(np.flatnonzero(owner == expert))
+                self._add(int(expert) - self._experts.start, rows[mine])
             return
-        for expert in np.intersect1d(owner, self._experts):
-            mine = mx.array(np.flatnonzero(owner == expert))
-            drift = None
-            if other is not None and others is not None:
-                both = mx.array((others == expert)[np.array(mine)])
-                drift = mx.where(both[:, None], other[mine] - rows[mine], 0)
-            self._add(int(expert) - self._experts.start, rows[mine], drift)
+        self._add(0, rows)
+        if self._drift is not None and meant is not None:
+            self._add_drift(self._drift, _routed(*meant)[0] - rows, rows)
 
-    def _add(self, place: int, rows: mx.array, drift: mx.array | None) -> None:
-        total, size = self._total[place], self._total.shape[-1]
+    def _add(self, place: int, rows: mx.array) -> None:
+        total = self._total[place]
         self._tokens[place] += len(rows)
-        if mx.default_device() != mx.Device(mx.cpu):
+        if _on_gpu():
             total += np.asarray(rows.T @ rows)
-            if self._drift is not None and drift is not None:
-                self._drift[place] += np.asarray(drift.T @ rows)
-            return
-        x = np.asarray(rows)
-        jobs = [partial(_add_panel, total, x, at) for at in range(0, size, PANEL)]
-        if self._drift is not None and drift is not None:
-            d, all_of_it = np.asarray(drift), self._drift[place]
-            jobs += [partial(_add_drift, all_of_it, d, x, at) for at in range(0, size, PANEL)]
-        deque(in_order(jobs, cores()), maxlen=0)
+        else:
+            _by_panels(partial(_add_squares, total, np.asarray(rows)), len(total))
+
+    def _add_drift(self, total: np.ndarray, drift: mx.array, rows: mx.array) -> None:
+        if _on_gpu():
+            total += np.asarray(drift.T @ rows)
+        else:
+            both = np.asarray(drift), np.asarray(rows)
+            _by_panels(partial(_add_products, total, *both), len(total))
 
     def means(self, path: str) -> list[Hessian]:
         """Of each expert, or of the one layer; the sums are gone then. Raises ForgeError with the
@@ -97,15 +95,14 @@ class Sums:
         for place, tokens in enumerate(self._tokens):
             total = self._total[place]
             total /= max(int(tokens), 1)
-            if self._drift is not None:
-                self._drift[place] /= max(int(tokens), 1)
             for at in range(0, len(total), PANEL):  # what was left out is the same
                 stop = at + PANEL
                 total[at:stop, stop:] = total[stop:, at:stop].T
-        drifts = [None] * len(self._total) if self._drift is None else [*self._drift]
+        if self._drift is not None:
+            self._drift /= max(int(self._tokens[0]), 1)
         return [
-            Hessian(total, int(tokens), drift)
-            for total, tokens, drift in zip(self._total, self._tokens, drifts, strict=True)
+            Hessian(total, int(tokens), self._drift)
+            for total, tokens in zip(self._total, self._tokens, strict=True)
         ]
 
 
@@ -121,11 +118,21 @@ def _routed(x: mx.array, chosen: mx.array | None) -> tuple[mx.array, np.ndarray 
     return rows, owner
 
 
-def _add_panel(total: np.ndarray, x: np.ndarray, at: int) -> None:
+def _on_gpu() -> bool:
+    return bool(mx.default_device() != mx.Device(mx.cpu))
+
+
+def _by_panels(add: Callable[[int], None], size: int) -> None:
+    """On all cores; each panel is some rows of the sums."""
+    jobs = (partial(add, at) for at in range(0, size, PANEL))
+    deque(in_order(jobs, cores()), maxlen=0)
+
+
+def _add_squares(total: np.ndarray, x: np.ndarray, at: int) -> None:
     """Sums of products of some columns of ``x`` [rows, columns] with those up to them."""
     stop = min(at + PANEL, len(total))
     total[at:stop, :stop] += x[:, at:stop].T @ x[:, :stop]
 
 
-def _add_drift(total: np.ndarray, drift: np.ndarray, x: np.ndarray, at: int) -> None:
+def _add_products(total: np.ndarray, drift: np.ndarray, x: np.ndarray, at: int) -> None:
     total[at : at + PANEL] += drift[:, at : at + PANEL].T @ x

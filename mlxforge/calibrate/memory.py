@@ -10,6 +10,7 @@ from mlxforge.units import readable_bytes
 __all__ = ["check_room", "learning_bytes"]
 
 STATES = 2  # of the model and of its source
+WITH_DRIFT = 2  # sums of a plain layer
 FACTORS = 4  # a Hessian beside its copies on their way to a factor
 COPIES = 6  # of a layer's weights, in float32
 
@@ -47,6 +48,7 @@ def _layer_bytes(table: LayerTable) -> int:
         if layer.quantizable:
             *experts, rows, columns = layer.weight.shape
             count = experts[0] if experts else 1
-            hessians = 8 * columns * columns * (2 * experts_at_once(count, columns, True) + FACTORS)
+            sums = experts_at_once(count, columns) if experts else WITH_DRIFT
+            hessians = 8 * columns * columns * (sums + FACTORS)
             largest = max(largest, hessians + 4 * rows * columns * COPIES)
     return largest

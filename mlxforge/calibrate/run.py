@@ -141,31 +141,36 @@ class Run:
         path = stage[0]
         module = self.modules[path]
         experts, columns = expert_count(module), module._matrix.columns
-        drifting = len(self._passages) > 1
         if not experts:
-            sums = Sums(columns, drifting)
+            sums = Sums(columns, drifting=len(self._passages) > 1)
             self.watch(path, sums.add)
             yield None, sums.means(path)[0]
             return
-        step = experts_at_once(experts, columns, drifting)
+        step = experts_at_once(experts, columns)
         for first in range(0, experts, step):
-            sums = Sums(columns, drifting, first, min(step, experts - first))
+            sums = Sums(columns, first, min(step, experts - first))
             self.watch(path, sums.add)
             yield from enumerate(sums.means(path), start=first)
 
     def watch(self, wanted: str, tell: Callable[..., None]) -> None:
         """``tell`` what comes into a layer of this block, wave by wave: what the model gives it,
-        and where the source goes along what that gives it, each a Given."""
+        and of a plain layer, where the source goes along, what that gives it, each a Given.
+
+        Experts are given rows in the order in which tokens were sent to them: where a token goes
+        elsewhere in the source, the rows of the two are not of the same tokens.
+        """
         own = threading.local()
+        plain = not expert_count(self.modules[wanted])
+        passages = self._passages if plain else self._passages[:1]
 
         def found(path: str, x: mx.array, chosen: mx.array | None) -> None:
             own.found = x, chosen
             raise _Enough
 
         with ExitStack() as stack:
-            for passage in self._passages:
+            for passage in passages:
                 stack.enter_context(observed(passage.root, [wanted], found))
-            runs = [stack.enter_context(passage.opened()) for passage in self._passages]
+            runs = [stack.enter_context(passage.opened()) for passage in passages]
 
             def look(wave: int) -> list[Given]:
                 given: list[Given] = []
