@@ -27,6 +27,7 @@ class Outputs:
         self._budget = self._left = budget
         self._known: dict[Hashable, tuple[tuple[object, ...], mx.array]] = {}
         self._own = threading.local()
+        self._guard = threading.Lock()
         self._passed: list[str] = []
         self._once: list[str] = []
 
@@ -50,7 +51,8 @@ class Outputs:
         with ExitStack() as stack:
             for path in self._once:
                 stack.enter_context(self._layer(path))
-            stack.enter_context(self._attention())
+            if self._passed:  # nothing before that is run again
+                stack.enter_context(self._attention())
             yield
 
     @contextmanager
@@ -103,12 +105,14 @@ class Outputs:
         parts, found = self._known.get(key, ((), None))
         if found is not None and all(a is b for a, b in zip(parts, made_of, strict=False)):
             return found[...]  # some models change in place what they are given
-        if found is not None:
-            del self._known[key]
-            self._left += found.nbytes
-        found = make()
-        if found.nbytes <= self._left:
-            mx.eval(found)
-            self._left -= found.nbytes
-            self._known[key] = made_of, found
-        return found[...]
+        made = make()
+        with self._guard:  # keys are each thread's own, the room is not
+            if found is not None:
+                del self._known[key]
+                self._left += found.nbytes
+            if room := made.nbytes <= self._left:
+                self._left -= made.nbytes
+        if room:
+            mx.eval(made)
+            self._known[key] = made_of, made
+        return made[...]

@@ -4,8 +4,9 @@ Quantized layers hand on x where the source hands on s. Weights V of least error
 
     V = W + W D H^-1,  D the mean of (s - x) x^T,  H the mean of x x^T
 
-(Li et al. 2025, arXiv 2504.02692, equation 8: GPTAQ), and those are rounded in the place of W. All
-of it would fit the calibration text more than any other: ``SHARE`` of the change is taken.
+and those are rounded in the place of W. That is the aim of GPTAQ (Li et al. 2025, arXiv
+2504.02692), which follows it column by column; here it is solved for at once. All of it would fit
+the calibration text more than any other: ``SHARE`` of the change is taken.
 """
 
 from __future__ import annotations

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 from mlxforge.recipe.model import Quantize as Wanted
 from mlxforge.steps.quantize import Quantize
 from mlxforge.steps.source import Wants
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 __all__ = ["Learned"]
 
-Section = TypeVar("Section")
+Section = TypeVar("Section", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -40,5 +43,4 @@ class Learned(Quantize):
 
     def settings(self, section: type[Section]) -> Section:
         """Those of the step's fields that are the recipe's ``section``, a dataclass."""
-        names = [field.name for field in fields(section)]  # type: ignore[arg-type]
-        return section(**{name: getattr(self, name) for name in names})
+        return section(**{field.name: getattr(self, field.name) for field in fields(section)})

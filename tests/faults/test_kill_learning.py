@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,10 @@ AWQ_STEPS = 1
 
 def recipe(method: str, source: Path) -> str:
     return f"source: {{path: {source}}}\nquantize: {{method: {method}, group_size: 32}}\n{LEARN}"
+
+
+def gone(mark: str) -> bool:
+    return not marked(mark)
 
 
 def left(workspace: Workspace) -> list[Path]:
@@ -68,7 +73,7 @@ def test_each_step_killed_once(
         for pid in marked(mark):
             os.kill(pid, signal.SIGKILL)
         build.wait(timeout=30)
-        wait_for(lambda mark=mark: not marked(mark), "all processes to end")  # type: ignore[misc]
+        wait_for(partial(gone, mark), "all processes to end")
         before = left(workspace)
         killed |= found
     assert len(killed) == steps
