@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,16 @@ DOIT = Path(sys.executable).parent / "doit"
 # two test processes share two cores, and a loaded BLAS would start two threads in each
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Every program that is started from here on begins with startup/sitecustomize.py."""
+    if "MLXFORGE_TESTS_IMPORTS" not in os.environ:  # else set by the process that began this one
+        kept = tempfile.TemporaryDirectory(prefix="mlxforge-tests-imports-")
+        config.add_cleanup(kept.cleanup)
+        paths = (str(ROOT / "tests" / "startup"), os.environ.get("PYTHONPATH"))
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        os.environ["MLXFORGE_TESTS_IMPORTS"] = kept.name
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
