@@ -98,17 +98,24 @@ class Rooms:
         learn = f"calibrate: {CALIBRATE}\n" if variant.learns else ""
         text = f"source: {{path: ../source}}\nquantize: {variant.wish}\n{learn}"
         (project / "recipes" / f"{variant.name}.yaml").write_text(text)
+        (project / "recipes" / f"{variant.name}.lock").unlink(missing_ok=True)  # choose widths anew
+        opened = Project(project)
+        measuring = opened.plan(*opened.select([variant.name])).sensitivity
         command = [str(Path(sys.executable).parent / "doit"), "build", variant.name]
         done = subprocess.run(command, cwd=project, capture_output=True, text=True)
         if done.returncode:
             raise ForgeError(f"{variant.name} was not built", done.stderr or done.stdout)
-        opened = Project(project)
         built = opened.built(variant.name)
         assert built is not None
+        steps = {(name.split()[0], key) for name, key in built.keys.items()}
+        if (
+            measuring is not None
+        ):  # its widths are in the lock by now, and the build has no use of it
+            steps.add((measuring.kind, measuring.key))
         manifests = [
             artifact.manifest
-            for name, key in built.keys.items()
-            if name.split()[0] in LEARNED and (artifact := opened.store.find(name.split()[0], key))
+            for kind, key in steps
+            if kind in LEARNED and (artifact := opened.store.find(kind, key))
         ]
         peak = max(manifest.peak_bytes or 0 for manifest in manifests)
         seconds = sum(manifest.seconds for manifest in manifests)

@@ -74,7 +74,7 @@ class Run:
     def ready(self) -> Iterator[None]:
         """To be run within: the fast ways of this device, for runs again and again."""
         with ExitStack() as stack:
-            stack.enter_context(attention())
+            stack.enter_context(attention(threads=1))  # the waves have one each
             for passage in self._passages:
                 stack.enter_context(remembered(passage.root))
             yield

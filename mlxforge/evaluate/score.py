@@ -66,7 +66,7 @@ def score_source(
     check_tokens(model, windows)
     count, length = windows.shape
     losses = np.empty((count, length - 1), dtype=np.float32)
-    with attention(), ThreadPoolExecutor(cores()) as pool, states_file.open("wb") as stored:
+    with attention(cores()), ThreadPoolExecutor(cores()) as pool, states_file.open("wb") as stored:
         split = split_model(model, mx.array(windows[:1, :PROBE]))
         for rows in _waves(split, count, length):
             states = _states(split, windows[rows, :-1])
@@ -89,7 +89,7 @@ def score_model(
     count, length = windows.shape
     losses = np.empty((count, length - 1), dtype=np.float32)
     divergence, agrees = np.empty_like(losses), np.empty(losses.shape, dtype=bool)
-    with attention(), ThreadPoolExecutor(cores()) as pool:
+    with attention(cores()), ThreadPoolExecutor(cores()) as pool:
         split = split_model(model, mx.array(windows[:1, :PROBE]))
         reference = None
         if source is not None:

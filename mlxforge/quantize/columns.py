@@ -14,18 +14,19 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Columns", "codes_on_cpu", "codes_on_gpu"]
+__all__ = ["UNIT", "Columns", "codes_on_cpu", "codes_on_gpu"]
 
 NEAR = 8  # columns that are told one by one; the rest of a block by products as well
+UNIT = 256  # rows in a product, always: how a BLAS rounds depends on how many there are
 
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Columns:
-    """weight: float32 [columns, rows]. scales, biases: float32 [groups, rows]. groups: the group
-    of each column, [columns]. feedback: float32 [columns, columns], see Factor. top: the greatest
-    code."""
+    """weight: float32 [columns, rows], on a CPU a multiple of ``UNIT`` rows. scales, biases:
+    float32 [groups, rows]. groups: the group of each column, [columns]. feedback: float32
+    [columns, columns], see Factor. top: the greatest code."""
 
     weight: mx.array
     scales: mx.array
@@ -62,11 +63,17 @@ def codes_on_cpu(columns: Columns, block_size: int) -> mx.array:
                 if at + 1 < beyond:
                     wanted[at + 1 : beyond] += feedback[at, at + 1 : beyond, None] * error
             if beyond < stop:
-                told = feedback[near:beyond, beyond:stop].T @ errors[near - start : beyond - start]
-                wanted[beyond:stop] += told
+                told = errors[near - start : beyond - start]
+                _tell(wanted[beyond:stop], feedback[near:beyond, beyond:stop], told)
         if stop < size:
-            wanted[stop:] += feedback[start:stop, stop:].T @ errors[: stop - start]
+            _tell(wanted[stop:], feedback[start:stop, stop:], errors[: stop - start])
     return mx.array(codes)
+
+
+def _tell(wanted: Floats, feedback: Floats, errors: Floats) -> None:
+    for start in range(0, wanted.shape[1], UNIT):
+        part = slice(start, start + UNIT)
+        wanted[:, part] += feedback.T @ errors[:, part]
 
 
 def codes_on_gpu(columns: Columns, block_size: int) -> mx.array:

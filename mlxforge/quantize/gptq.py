@@ -24,14 +24,14 @@ import numpy.typing as npt
 from mlxforge.errors import ForgeError
 from mlxforge.quantize.affine import Affine, joined
 from mlxforge.quantize.cholesky import cholesky
-from mlxforge.quantize.columns import Columns, codes_on_cpu, codes_on_gpu
+from mlxforge.quantize.columns import UNIT, Columns, codes_on_cpu, codes_on_gpu
 from mlxforge.quantize.refit import refit
 from mlxforge.quantize.search import search
 
-__all__ = ["Factor", "gptq", "prepare", "quantize"]
+__all__ = ["Factor", "gptq", "prepare", "quantize", "rows_at_once"]
 
-# rows at a time, always: a product's rounding may depend on its shape
-CPU_ROWS, GPU_ROWS = 256, 4096
+GPU_ROWS = 4096
+CPU_NUMBERS = 1_500_000  # of a weight at a time: many rows to a column, and all near the core
 # Measured on text of other kinds than was calibrated on: at 0 the outputs of down projections have
 # more error there than with each weight rounded alone, from 0.3 to 0.6 all layers have least.
 SHRINKAGE = 0.4
@@ -151,26 +151,36 @@ def quantize(
 ) -> Affine:
     """Some or all rows of a weight, [rows, columns] in any float dtype; evaluated.
 
-    Rows are independent, and come out the same however a weight is cut into them.
+    Rows are independent, and those of a multiple of ``UNIT`` come out as they do alone.
     ``block_size`` columns are taken one by one before the rest hears of their errors in one
     matrix product; the result depends on it by rounding alone. ``sweeps`` of scales and biases
     follow (see mlxforge.quantize.refit).
     """
     parts = []
-    chunk = CPU_ROWS if _on_cpu() else GPU_ROWS
-    for start in range(0, len(rows), chunk):
-        part = rows[start : start + chunk].astype(mx.float32)
+    step, unit = rows_at_once(rows.shape[1]), UNIT if _on_cpu() else GPU_ROWS
+    for start in range(0, len(rows), step):
+        part = rows[start : start + step].astype(mx.float32)
         fixed = search(part, bits, group_size, dtype, factor.importance)
-        missing = chunk - len(part)
+        missing = -len(part) % unit
         padded = [mx.pad(a, [(0, missing), (0, 0)]) for a in (part, fixed.scales, fixed.biases)]
         grids = Affine(mx.zeros(padded[0].shape, mx.uint8), padded[1], padded[2])
         codes = _codes(padded[0], grids, factor, bits, group_size, block_size)
-        found = Affine(codes, grids.scales, grids.biases)
-        found = refit(padded[0], found, factor.hessian, group_size, sweeps)
-        found = Affine(*(a[: len(part)] for a in (found.codes, found.scales, found.biases)))
-        mx.eval(found.codes, found.scales, found.biases)
-        parts.append(found)
-    return joined(parts)
+        for at in range(0, len(part), unit):
+            some = slice(at, at + unit)
+            found = Affine(codes[some], grids.scales[some], grids.biases[some])
+            found = refit(padded[0][some], found, factor.hessian, group_size, sweeps)
+            kept = len(part[some])
+            parts.append(Affine(found.codes[:kept], found.scales[:kept], found.biases[:kept]))
+    found = joined(parts)
+    mx.eval(found.codes, found.scales, found.biases)
+    return found
+
+
+def rows_at_once(columns: int) -> int:
+    """Of a weight with so many columns: what one thread quantizes in one go."""
+    if not _on_cpu():
+        return GPU_ROWS
+    return max(1, CPU_NUMBERS // columns // UNIT) * UNIT
 
 
 def _codes(

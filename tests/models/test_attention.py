@@ -19,9 +19,9 @@ MASKS = {
 
 @pytest.mark.parametrize("kind", MASKS)
 @pytest.mark.parametrize(("length", "reach"), [(37, 37), (5, 37), (1, 37)])
-@pytest.mark.parametrize("rows", [1, 7, 1000])
+@pytest.mark.parametrize(("rows", "threads"), [(1, 2), (7, 1), (7, 2), (1000, 2)])
 def test_blocks_of_any_size_give_the_same(
-    monkeypatch: pytest.MonkeyPatch, kind: str, length: int, reach: int, rows: int
+    monkeypatch: pytest.MonkeyPatch, kind: str, length: int, reach: int, rows: int, threads: int
 ) -> None:
     monkeypatch.setattr(attention, "SMALL", 0)
     monkeypatch.setattr(attention, "SCORE_BYTES", rows * 4 * 3 * reach)
@@ -31,7 +31,7 @@ def test_blocks_of_any_size_give_the_same(
     mask = MASKS[kind](length, reach)
     expected = mx.fast.scaled_dot_product_attention(q, k, v, scale=0.3, mask=mask)
     own = mx.fast.scaled_dot_product_attention
-    with blocked_attention():
+    with blocked_attention(threads):
         found = mx.fast.scaled_dot_product_attention(q, k, v, scale=0.3, mask=mask)
     assert mx.fast.scaled_dot_product_attention is own
     assert found.shape == expected.shape and mx.allclose(found, expected, atol=1e-5)
@@ -43,7 +43,7 @@ def test_sinks_and_other_dtypes_are_left_to_mlx(monkeypatch: pytest.MonkeyPatch)
     sinks = mx.zeros(2)
     expected = mx.fast.scaled_dot_product_attention(q, q, q, scale=1.0, sinks=sinks)
     half = q.astype(mx.bfloat16)
-    with blocked_attention():
+    with blocked_attention(threads=2):
         found = mx.fast.scaled_dot_product_attention(q, q, q, scale=1.0, sinks=sinks)
         assert mx.array_equal(found, expected)
         narrow = mx.fast.scaled_dot_product_attention(half, half, half, scale=1.0)

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 
 from mlxforge.errors import ForgeError
 from mlxforge.quantize.affine import Affine, decode
-from mlxforge.quantize.columns import Columns, codes_on_cpu, codes_on_gpu
-from mlxforge.quantize.gptq import CPU_ROWS, gptq, prepare, quantize
+from mlxforge.quantize.columns import UNIT, Columns, codes_on_cpu, codes_on_gpu
+from mlxforge.quantize.gptq import gptq, prepare, quantize
 from mlxforge.quantize.refit import refit
 from mlxforge.quantize.search import search
 
@@ -167,13 +167,16 @@ def test_pieces_of_rows_have_the_bytes_of_all_rows(cuts: list[int], bits: int) -
     assert same(joined, whole)
 
 
-def test_more_rows_than_a_chunk_come_out_as_they_would_alone() -> None:
-    weight, hessian = layer(CPU_ROWS + 5, 64)
+@pytest.mark.parametrize("columns", [64, 576, 1536])
+def test_rows_that_go_together_come_out_as_they_do_apart(columns: int) -> None:
+    weight, hessian = layer(3 * UNIT + 5, columns)
     factor = prepare(hessian)
     whole = quantize(weight, factor, 4, 64, mx.float16)
-    last = quantize(weight[-9:], factor, 4, 64, mx.float16)
-    assert whole.codes.shape == (CPU_ROWS + 5, 64)
-    assert same(last, Affine(whole.codes[-9:], whole.scales[-9:], whole.biases[-9:]))
+    assert whole.codes.shape == weight.shape
+    for start in range(0, len(weight), UNIT):
+        part = slice(start, start + UNIT)
+        alone = quantize(weight[part], factor, 4, 64, mx.float16)
+        assert same(alone, Affine(whole.codes[part], whole.scales[part], whole.biases[part]))
 
 
 def test_one_thread_and_two_give_the_same_bytes() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 
@@ -15,7 +15,7 @@ from mlxforge.models.layers.assign import Assignment, affine_schemes
 from mlxforge.models.writing.parallel import in_order, workers
 from mlxforge.quantize.affine import Affine, joined
 from mlxforge.quantize.drift import compensated
-from mlxforge.quantize.gptq import Factor, prepare, quantize
+from mlxforge.quantize.gptq import Factor, prepare, quantize, rows_at_once
 from mlxforge.quantize.importance import FEWEST_TOKENS
 from mlxforge.quantize.scheme import Scheme
 from mlxforge.quantize.search import search
@@ -23,10 +23,8 @@ from mlxforge.recipe.methods import Gptq as Settings
 
 __all__ = ["Solver"]
 
-ROWS = 256  # of a weight, for one thread at a time
-
-Rounded = Callable[[mx.array, int], Affine]
-"""A weight, and the row from which on ``ROWS`` are wanted."""
+Rounded = Callable[[mx.array, slice], Affine]
+"""A weight, and which of its rows are wanted."""
 
 
 class Solver:
@@ -86,16 +84,16 @@ class Solver:
     ) -> dict[str, Affine]:
         """What becomes of each weight, some rows at a time, on all cores."""
         mx.eval(list(weights.values()))
-        starts = {path: range(0, len(weight), ROWS) for path, weight in weights.items()}
+        pieces = {path: [*_pieces(weight)] for path, weight in weights.items()}
         found = in_order(
             (
-                partial(round_rows(path), weights[path], start)
-                for path, mine in starts.items()
-                for start in mine
+                partial(round_rows(path), weights[path], piece)
+                for path, mine in pieces.items()
+                for piece in mine
             ),
             workers(),
         )
-        return {path: joined([*islice(found, len(mine))]) for path, mine in starts.items()}
+        return {path: joined([*islice(found, len(mine))]) for path, mine in pieces.items()}
 
     def _grid(self, path: str) -> tuple[Scheme, mx.Dtype]:
         return self.schemes[path], self._dtypes[path]
@@ -108,15 +106,21 @@ def _meant(weight: mx.array, dtype: mx.Dtype, factor: Factor, drift: np.ndarray 
     return weight if drift is None else compensated(weight, factor, drift)
 
 
+def _pieces(weight: mx.array) -> Iterator[slice]:
+    step = rows_at_once(weight.shape[1])
+    for start in range(0, len(weight), step):
+        yield slice(start, start + step)
+
+
 def _quantized(
-    factor: Factor, block_size: int, scheme: Scheme, dtype: mx.Dtype, weight: mx.array, start: int
+    factor: Factor, block_size: int, scheme: Scheme, dtype: mx.Dtype, weight: mx.array, piece: slice
 ) -> Affine:
-    rows = weight[start : start + ROWS]
+    rows = weight[piece]
     return quantize(rows, factor, scheme.bits, scheme.group_size, dtype, block_size=block_size)
 
 
-def _searched(scheme: Scheme, dtype: mx.Dtype, weight: mx.array, start: int) -> Affine:
-    rows = weight[start : start + ROWS].astype(dtype).astype(mx.float32)
+def _searched(scheme: Scheme, dtype: mx.Dtype, weight: mx.array, piece: slice) -> Affine:
+    rows = weight[piece].astype(dtype).astype(mx.float32)
     found = search(rows, scheme.bits, scheme.group_size, dtype)
     mx.eval(found.codes, found.scales, found.biases)  # by the thread that they belong to
     return found

@@ -7,16 +7,14 @@ give the same numbers in a fraction of the memory, and numpy's softmax runs on a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import lru_cache
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache, partial
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
-
-from mlxforge.models.writing.parallel import cores
 
 __all__ = ["blocked_attention"]
 
@@ -24,12 +22,22 @@ SCORE_BYTES = 2 << 20  # of one block of scores
 SMALL = 1 << 20  # bytes of scores that are not worth the trouble
 LEAST = np.finfo(np.float32).min
 
+Softmax = Callable[[np.ndarray], None]
+"""Over the last axis of [rows, keys], in place."""
+
 
 @contextmanager
-def blocked_attention() -> Iterator[None]:
-    """``mx.fast.scaled_dot_product_attention`` in blocks, wherever the model calls it."""
+def blocked_attention(threads: int) -> Iterator[None]:
+    """``mx.fast.scaled_dot_product_attention`` in blocks, wherever the model calls it.
+
+    ``threads`` share a softmax: 1 where the caller has one for each core.
+    """
     original = mx.fast.scaled_dot_product_attention
-    with ThreadPoolExecutor(cores(), "attention") as pool:
+    with ExitStack() as stack:
+        softmax: Softmax = _softmax
+        if threads > 1:
+            pool = stack.enter_context(ThreadPoolExecutor(threads, "attention"))
+            softmax = partial(_shared_softmax, pool, threads)
 
         def attention(
             q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: Any = None, **rest: Any
@@ -39,7 +47,7 @@ def blocked_attention() -> Iterator[None]:
             known = mask is None or isinstance(mask, mx.array) or mask == "causal"
             if not (plain and floats and known) or 4 * q.size // q.shape[3] * k.shape[2] < SMALL:
                 return original(q, k, v, scale=scale, mask=mask, **rest)
-            return _attention(pool, q, k, v, scale, mask)
+            return _attention(softmax, q, k, v, scale, mask)
 
         mx.fast.scaled_dot_product_attention = attention
         try:
@@ -49,7 +57,7 @@ def blocked_attention() -> Iterator[None]:
 
 
 def _attention(
-    pool: ThreadPoolExecutor, q: mx.array, k: mx.array, v: mx.array, scale: float, mask: Any
+    softmax: Softmax, q: mx.array, k: mx.array, v: mx.array, scale: float, mask: Any
 ) -> mx.array:
     """q [batch, heads, length, d], k and v [batch, kv_heads, keys, d]: as mx.fast has them."""
     batch, heads, length, width = q.shape
@@ -78,7 +86,7 @@ def _attention(
                     _apply(rows, allowed[entry, group, :, start:stop])
                 elif isinstance(mask, str):
                     rows[:, :, seen - (stop - start) :][:, _later(stop - start)] = LEAST
-                _softmax(pool, rows.reshape(-1, seen))
+                softmax(rows.reshape(-1, seen))
                 blocks.append((scores @ v[entry, group, :seen]).reshape(*rows.shape[:2], -1))
                 mx.eval(blocks[-1])
             found.append(mx.concatenate(blocks, axis=1))
@@ -98,13 +106,12 @@ def _apply(scores: np.ndarray, mask: np.ndarray) -> None:
         scores += mask
 
 
-def _softmax(pool: ThreadPoolExecutor, scores: np.ndarray) -> None:
-    """Over the last axis of [rows, keys], in place."""
-
-    def run(rows: np.ndarray) -> None:
-        rows -= rows.max(axis=-1, keepdims=True)
-        np.exp(rows, out=rows)
-        rows /= rows.sum(axis=-1, keepdims=True)
-
-    for _ in pool.map(run, np.array_split(scores, cores())):
+def _shared_softmax(pool: ThreadPoolExecutor, threads: int, scores: np.ndarray) -> None:
+    for _ in pool.map(_softmax, np.array_split(scores, threads)):
         pass
+
+
+def _softmax(rows: np.ndarray) -> None:
+    rows -= rows.max(axis=-1, keepdims=True)
+    np.exp(rows, out=rows)
+    rows /= rows.sum(axis=-1, keepdims=True)

@@ -61,9 +61,9 @@ def keep_weights(model: nn.Module) -> None:
         supply.grow(min(available_bytes() // 2, MOST_KEPT_BYTES))
 
 
-def attention() -> AbstractContextManager[None]:
-    """The fast way to run attention over long windows on this device."""
-    return blocked_attention() if _on_cpu() else nullcontext()
+def attention(threads: int) -> AbstractContextManager[None]:
+    """The fast way to run attention over long windows on this device; ``threads`` work at one."""
+    return blocked_attention(threads) if _on_cpu() else nullcontext()
 
 
 def check_length(folder: Path, sequence_length: int) -> None:
