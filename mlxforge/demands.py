@@ -6,16 +6,10 @@ from mlxforge.errors import ForgeError
 from mlxforge.evaluate.drawings import DRAWINGS
 from mlxforge.lock import texts_by_section
 from mlxforge.models.source.loader import Loader
-from mlxforge.recipe.methods import calibrated
+from mlxforge.recipe.methods import FEWEST_TOKENS, calibrated
 from mlxforge.recipe.model import Recipe
 
-__all__ = ["check_same", "check_supported", "images_of", "learns"]
-
-
-def learns(recipe: Recipe) -> bool:
-    """Whether the model depends on the calibration text."""
-    wanted = recipe.quantize
-    return bool(calibrated(wanted.method, wanted.refine)) or wanted.scales == "search"
+__all__ = ["check_same", "check_supported", "images_of"]
 
 
 def images_of(recipe: Recipe, loader: Loader) -> tuple[str, ...]:
@@ -37,9 +31,10 @@ def check_supported(recipe: Recipe) -> None:
     wanted = recipe.quantize
     if (method := calibrated(wanted.method, wanted.refine)) and wanted.mode != "affine":
         key = "method" if wanted.method == method else "refine"
+        instead = "method: rtn" if key == "method" else "leave refine out"
         raise ForgeError(
             f"{key} {method} cannot do mode {wanted.mode}: its scales are given",
-            "use mode: affine, or method: rtn",
+            f"use mode: affine, or {instead}",
             at=recipe.positions.get(("quantize", "mode")),
         )
     if wanted.scales == "search" and wanted.mode != "affine" and wanted.method != "none":
@@ -48,9 +43,30 @@ def check_supported(recipe: Recipe) -> None:
             "use mode: affine, or leave scales out",
             at=recipe.positions.get(("quantize", "scales")),
         )
+    _check_enough(recipe)
     texts = texts_by_section(recipe)
     if len(texts) == 2 and texts["calibrate"] == texts["evaluate"]:
         check_same(recipe)
+
+
+def _check_enough(recipe: Recipe) -> None:
+    calibrate, wanted = recipe.calibrate, recipe.quantize
+    if calibrate is None:
+        return
+    at = recipe.positions.get(("calibrate", "samples"))
+    samples, length = calibrate.samples, calibrate.sequence_length
+    if (tokens := samples * length) < FEWEST_TOKENS:
+        raise ForgeError(
+            f"calibrate: {samples} x {length} are {tokens} tokens, which tell nothing of a layer",
+            f"take {FEWEST_TOKENS} or more: left out, samples are 128 of 512 tokens",
+            at=at or recipe.positions.get(("calibrate", "sequence_length")),
+        )
+    if samples < 2 and "dwq" in (wanted.method, wanted.refine):
+        raise ForgeError(
+            "calibrate: dwq trains on some samples and is judged by others: 1 is too few",
+            "use samples: 2 or more",
+            at=at,
+        )
 
 
 def check_same(recipe: Recipe) -> None:

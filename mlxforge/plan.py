@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from mlxforge.demands import check_same, check_supported, images_of, learns
+from mlxforge.demands import check_same, check_supported, images_of
 from mlxforge.errors import Position
 from mlxforge.local import Local
 from mlxforge.lock import Lock, LockedText, text_label, texts_by_section, widths_of
@@ -182,7 +182,7 @@ class Planner:
     ) -> Node | None:
         """What methods learn from the source over a text; None where nothing is to be learned."""
         wanted, text = recipe.calibrate, texts.get("calibrate")
-        if wanted is None or text is None or not learns(recipe):
+        if wanted is None or text is None:
             return None
         step = Calibrate(wanted.samples, wanted.sequence_length, wanted.seed, **wants)
         return self._node(step, ("layers", inspect), ("source", source), ("text", text))

@@ -66,6 +66,7 @@ def weights(
     chooser = CHOOSERS.get(method)
     before: Inputs = ()
     if chooser is not None:
+        plain = replace(plain, scales="minmax")  # which it does not look at: one key for all
         paired = _pairs(node, inputs, wants) if method == "awq" else ()
         chosen = node(chooser.of(plain, **wants), (*inputs, *paired, *learned))
         before = (("chosen", chosen),)

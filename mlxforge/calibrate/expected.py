@@ -18,7 +18,8 @@ from mlxforge.calibrate.statistics import as_both_uses
 from mlxforge.models.layers.inspection import Inspection
 from mlxforge.models.layers.pairs import FROM_ONE, OTHER, ROWS, Pairs
 from mlxforge.models.streaming.tensors import rows_of
-from mlxforge.quantize.importance import FEWEST_TOKENS, Importance
+from mlxforge.quantize.importance import Importance
+from mlxforge.recipe.methods import FEWEST_TOKENS
 
 __all__ = ["expected_importances"]
 

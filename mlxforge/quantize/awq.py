@@ -57,7 +57,7 @@ class Rounding:
 
 
 def exponents(grid: int) -> list[float]:
-    """``grid`` numbers from 0, which changes nothing, up to 1."""
+    """``grid`` numbers from 0, which changes nothing, to below 1."""
     return [place / grid for place in range(grid)]
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-__all__ = ["FEWEST_TOKENS", "Importance"]
+from mlxforge.recipe.methods import FEWEST_TOKENS
 
-FEWEST_TOKENS = 64  # of an expert: fewer tell nothing of what its inputs are like
+__all__ = ["Importance"]
 
 
 @dataclass(frozen=True)

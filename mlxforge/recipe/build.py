@@ -10,6 +10,7 @@ from mlxforge.recipe.defaults import complete, in_use
 from mlxforge.recipe.draft import Draft
 from mlxforge.recipe.further import further_of
 from mlxforge.recipe.gates import requirements
+from mlxforge.recipe.methods import learning
 from mlxforge.recipe.model import Calibrate, Evaluate, Recipe, Source, Text, Upload
 from mlxforge.recipe.names import check_repo
 from mlxforge.recipe.quantization import quantization
@@ -54,8 +55,10 @@ def _source(draft: Draft) -> Source:
 
 
 def _calibrate(draft: Draft) -> Calibrate | None:
+    """None too where nothing is made of it: recipes of one family may learn or not."""
     values = draft.document["calibrate"]
-    return values and Calibrate(**{**values, "text": _text(draft, "calibrate")})
+    found = values and Calibrate(**{**values, "text": _text(draft, "calibrate")})
+    return found if learning(draft.document["quantize"]) else None
 
 
 def _evaluate(draft: Draft) -> Evaluate | None:

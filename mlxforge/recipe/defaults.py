@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlxforge.recipe.methods import SECTIONS, calibrated, sections_in_use
+from mlxforge.recipe.methods import (
+    SECTIONS,
+    calibrated,
+    learning,
+    sections_in_use,
+    takes_scales,
+)
 from mlxforge.recipe.modes import MODES
 from mlxforge.recipe.schema import section_with_defaults, with_defaults
 
@@ -24,7 +30,8 @@ def complete(document: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("dynamic", *SECTIONS):  # dynamic says which other method is in use
         if name in sections_in_use(quantize):
             quantize[name] = section_with_defaults(quantize[name], "quantize", name)
-    if calibrated(quantize["method"], quantize["refine"]):
+    must = calibrated(quantize["method"], quantize["refine"])
+    if must or (whole["calibrate"] is not None and learning(quantize)):
         calibrate = section_with_defaults(whole["calibrate"], "calibrate")
         calibrate["text"] = calibrate["text"] or section_with_defaults(
             CALIBRATION_TEXT, "calibrate", "text"
@@ -55,6 +62,8 @@ def in_use(whole: Mapping[str, Any]) -> dict[str, Any]:
     for section in ("calibrate", "evaluate"):
         if whole[section] and whole[section]["text"]:
             document[section] = whole[section] | {"text": _one_origin(whole[section]["text"])}
+    if not learning(whole["quantize"]):
+        document["calibrate"] = None
     if whole["evaluate"] and whole["evaluate"]["images"] is None:
         document["evaluate"] = {k: v for k, v in document["evaluate"].items() if k != "images"}
     quantize = whole["quantize"]
@@ -66,6 +75,8 @@ def in_use(whole: Mapping[str, Any]) -> dict[str, Any]:
             for rule in quantize["overrides"]
         ]
         used = quantize | {"overrides": rules}
+        if not takes_scales(quantize["method"]):
+            del used["scales"]
         for name in ("allow_nonfinite", *(SECTIONS.keys() - sections_in_use(quantize))):
             del used[name]
     if quantize["allow_nonfinite"]:

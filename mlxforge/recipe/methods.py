@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["SECTIONS", "Awq", "Dwq", "Dynamic", "Gptq", "calibrated", "sections_in_use"]
+__all__ = [
+    "FEWEST_TOKENS",
+    "SECTIONS",
+    "Awq",
+    "Dwq",
+    "Dynamic",
+    "Gptq",
+    "calibrated",
+    "learning",
+    "sections_in_use",
+    "takes_scales",
+]
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,9 @@ class Dynamic:
     method: str
 
 
+FEWEST_TOKENS = 64
+"""Of a text, or of what an expert is sent of it: fewer tell nothing of what inputs are like."""
+
 CALIBRATED = ("gptq", "awq", "dwq", "dynamic")
 """Methods that cannot do without a text."""
 
@@ -67,6 +81,18 @@ def sections_in_use(quantize: Mapping[str, Any]) -> tuple[str, ...]:
     if quantize["refine"] == "dwq":
         used.add("dwq")
     return tuple(name for name in SECTIONS if name in used)
+
+
+def learning(quantize: Mapping[str, Any]) -> bool:
+    """Whether a document's section, defaults filled in, makes anything of a calibration text."""
+    return calibrated(quantize["method"], quantize["refine"]) is not None or (
+        quantize["scales"] == "search" and quantize["method"] != "none"
+    )
+
+
+def takes_scales(method: str) -> bool:
+    """Whether ``scales`` means something to a method: those that choose codes search always."""
+    return method not in ("gptq", "awq", "none")
 
 
 def calibrated(method: str, refine: str) -> str | None:

@@ -47,7 +47,7 @@ quantize:
     ("section", "message"),
     [
         ("{bits: 4, gptq: {damping: 1}}", "gptq has no place with method rtn"),
-        ("{method: gptq, awq: {grid: 1}}", "awq has no place with method gptq"),
+        ("{method: gptq, awq: {grid: 2}}", "awq has no place with method gptq"),
         ("{method: gptq, dwq: {norms: true}}", "dwq has no place with method gptq"),
         ("{method: none, gptq: {damping: 1}}", "gptq has no place with method none"),
         ("{method: dwq, refine: dwq}", "method dwq needs no refine: dwq"),
@@ -56,6 +56,7 @@ quantize:
         ("{method: dynamic, dynamic: {min_bits: 5, max_bits: 4}}", "min_bits is 5, and max_bits 4"),
         ("{method: gptq, gptq: {damping: -1}}", "damping"),
         ("{method: dwq, dwq: {learning_rate: 0}}", "learning_rate"),
+        ("{method: awq, awq: {grid: 1}}", "quantize.awq.grid cannot be 1"),
     ],
 )
 def test_what_means_nothing_is_refused_where_it_stands(

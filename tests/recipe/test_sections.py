@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 
 SOURCE = "source: {path: m}\n"
+SEARCHED = "quantize: {scales: search}\n"
 TEXT = "text: {path: t.txt}"
 
 
@@ -35,9 +36,12 @@ def test_sections_that_nobody_wrote_are_none(project: Project) -> None:
 
 
 def test_sections_have_their_defaults(project: Project) -> None:
-    recipe = project.recipe(SOURCE + "calibrate: {}\nevaluate: {}\nupload: {repo: a/b}\n")
+    recipe = project.recipe(
+        SOURCE + SEARCHED + "calibrate: {}\nevaluate: {}\nupload: {repo: a/b}\n"
+    )
     calibrate, evaluate, upload = recipe.calibrate, recipe.evaluate, recipe.upload
-    assert (calibrate.text, calibrate.samples) == (None, 128)
+    assert calibrate.text is not None and calibrate.text.dataset == "Salesforce/wikitext"
+    assert calibrate.samples == 128
     assert (calibrate.sequence_length, calibrate.seed, calibrate.overlap) == (512, 0, "refuse")
     assert (evaluate.text, evaluate.samples, evaluate.sequence_length) == (None, 16, 512)
     assert evaluate.metrics == ("perplexity", "kl_divergence", "top1_agreement")
@@ -47,9 +51,24 @@ def test_sections_have_their_defaults(project: Project) -> None:
 
 
 def test_a_data_set_has_a_column(project: Project) -> None:
-    text = project.recipe(SOURCE + "calibrate: {text: {dataset: wikitext}}").calibrate.text
+    recipe = project.recipe(SOURCE + SEARCHED + "calibrate: {text: {dataset: wikitext}}")
+    text = recipe.calibrate.text
     assert (text.dataset, text.config, text.split, text.column) == ("wikitext", None, None, "text")
-    assert str(text.at) == "recipes/mine.yaml:2:19"
+    assert str(text.at) == "recipes/mine.yaml:3:19"
+
+
+@pytest.mark.parametrize("method", ["rtn", "none"])
+def test_a_calibration_that_nothing_learns_from_is_checked_and_gone(
+    project: Project, method: str
+) -> None:
+    recipe = project.recipe(
+        SOURCE + f"quantize: {{method: {method}}}\ncalibrate: {{text: {{path: t.txt}}}}\n"
+    )
+    assert recipe.calibrate is None and recipe.document["calibrate"] is None
+    said = project.error(
+        SOURCE + f"quantize: {{method: {method}}}\ncalibrate: {{samples: 0}}\n", name="wrong"
+    )
+    assert said.startswith("recipes/wrong.yaml:3:")
 
 
 @pytest.mark.parametrize(

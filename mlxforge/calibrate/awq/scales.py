@@ -15,7 +15,8 @@ from mlxforge.models.layers.pairs import OTHER, Pair
 from mlxforge.models.scoring.leaves.fixed import expert_count, weight_of
 from mlxforge.models.writing.parallel import in_order, workers
 from mlxforge.quantize.awq import Rounding, channel_scales, scaled_error
-from mlxforge.quantize.importance import FEWEST_TOKENS, Importance
+from mlxforge.quantize.importance import Importance
+from mlxforge.recipe.methods import FEWEST_TOKENS
 
 __all__ = ["Choice", "Chooser"]
 

@@ -23,11 +23,13 @@ from mlxforge.models.scoring.leaves.fixed import expert_count, weight_of
 from mlxforge.models.streaming.rows import Rows
 from mlxforge.models.threads import Lanes
 from mlxforge.quantize.importance import Importance
+from mlxforge.quantize.moved import UNMOVED, Moved
 
 __all__ = ["Batches", "Pair", "Stage", "deal"]
 
 HELD_OUT = 8  # one window in so many
 PROBE = 16  # tokens
+NOTHING: Mapping[str, Moved] = {}
 PART_TOKENS = 512  # of a batch, for one core at a time
 
 
@@ -50,7 +52,7 @@ def deal(windows: np.ndarray, batch_size: int) -> Batches:
     if count < 2:
         raise ForgeError(
             f"dwq needs 2 windows, one to train on and one to judge by; the text gives {count}",
-            "calibrate: {samples: 32} or more",
+            "calibrate: {samples: 2} or more",
         )
     judges = np.arange(count) % HELD_OUT == min(HELD_OUT, count) - 1
     training, held_out = windows[~judges], windows[judges]
@@ -74,7 +76,7 @@ class Stage:
 
 class Pair:
     """``tensors`` are those of the quantized model's files, ``importances`` what comes into the
-    source's layers."""
+    source's layers, ``moved`` the scales that layers were given before they were rounded."""
 
     def __init__(
         self,
@@ -83,6 +85,7 @@ class Pair:
         tensors: Mapping[str, Rows],
         batches: Batches,
         importances: Mapping[str, Importance],
+        moved: Mapping[str, Moved] = NOTHING,
     ) -> None:
         self.batches = batches
         self.lanes = Lanes()
@@ -93,7 +96,7 @@ class Pair:
         self.modules: dict[str, nn.Module] = dict(self.student_root.named_modules())
         self.source_root: nn.Module = getattr(source, "whole", source)
         self.source_modules: dict[str, nn.Module] = dict(self.source_root.named_modules())
-        self._tensors, self._importances = tensors, importances
+        self._tensors, self._importances, self._moved = tensors, importances, moved
         self.stages = tuple(self._stages(student, probe))
 
     def layers(self, stage: Stage, norms: bool, values: Values | None = None) -> Layers:
@@ -133,10 +136,11 @@ class Pair:
         for stage in self.stages:
             for path in stage.paths if stage.number in layers else ():
                 module, known = self.source_modules[path], self._importances.get(path)
+                moved = self._moved.get(path, UNMOVED)
                 stacked = expert_count(module) > 0
                 for number, layer in enumerate(layers[stage.number].weights(path)):
-                    importance = known.of(number) if known else None
-                    weight = weight_of(module, number if stacked else None)
+                    importance = moved.importance(known.of(number) if known else None, number)
+                    weight = moved.weight(weight_of(module, number if stacked else None), number)
                     found[f"{path}/{number}"] = Anchor(layer, weight, importance)
         return Anchors(found)
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from mlxforge.checks import check_layers, inspect_now, layer_table
-from mlxforge.demands import learns
 from mlxforge.errors import ForgeError
 from mlxforge.hub.cache import offline
 from mlxforge.lock import texts_by_section
@@ -123,7 +122,7 @@ def _unlocked_steps(recipe: Recipe) -> Iterator[str]:
         yield "text"
     if len(texts) == 2:
         yield "overlap"
-    if "calibrate" in texts and learns(recipe):
+    if "calibrate" in texts:
         yield "calibrate"
     yield from maker_kinds(recipe.quantize)
     if "evaluate" in texts:
