@@ -3,41 +3,61 @@
 They are wanted before any other layer: whatever follows is then fitted to embeddings as they will
 be. What comes into them as the head is known from the source, at the end of ``calibrate``.
 
-    head.npy    the mean of x x^T over the inputs x of the head, float32 [columns, columns]
+    heads.safetensors   by the embeddings' paths the mean of x x^T over the inputs x of the head,
+                        float32 [columns, columns]; empty where no head has their weight
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import mlx.core as mx
 import numpy as np
 
-from mlxforge.calibrate.hessians import Hessian
-from mlxforge.models.layers.table import Layer, LayerTable
+from mlxforge.calibrate.hessians import Given, Sums
+from mlxforge.models.layers.table import LayerTable
+from mlxforge.models.saved import load_saved
 
-__all__ = ["read_head", "shared_embeddings", "write_head"]
+__all__ = ["HeadSums", "read_heads"]
 
-NAME = "head.npy"
-
-
-def shared_embeddings(table: LayerTable) -> Layer | None:
-    """The embeddings whose weight a head has too, be it one module or two."""
-    heads = [layer for layer in table.layers if layer.role == "lm_head"]
-    embeddings = {layer.path: layer for layer in table.layers if layer.role == "embeddings"}
-    for head in heads:
-        if head.tied in embeddings:
-            return embeddings[head.tied]
-    return None if heads or len(embeddings) != 1 else next(iter(embeddings.values()))
+NAME = "heads.safetensors"
 
 
-def write_head(hessian: Hessian, folder: Path) -> None:
-    np.save(folder / NAME, hessian.matrix.astype(np.float32))
+class HeadSums:
+    """Sums over what comes into the heads of ``table`` that are embeddings too, be it as one module
+    or by a weight that two have."""
+
+    def __init__(self, table: LayerTable) -> None:
+        layers = {layer.path: layer for layer in table.layers if layer.quantizable}
+        self._columns = {
+            path: layer.weight.shape[-1]
+            for path, layer in layers.items()
+            if layer.role == "embeddings"
+        }
+        self._embeddings = {path: path for path in self._columns}
+        for path, layer in layers.items():
+            if layer.tied in self._columns:
+                self._embeddings[path] = layer.tied
+        self._sums: dict[str, Sums] = {}
+
+    def add(self, path: str, given: Given) -> None:
+        """What a head was given, if it is one of those."""
+        if (own := self._embeddings.get(path)) is None:
+            return
+        if own not in self._sums:
+            self._sums[own] = Sums(self._columns[own])
+        self._sums[own].add(given)
+
+    def write(self, folder: Path) -> None:
+        means = {
+            path: mx.array(sums.means(path)[0].matrix.astype(np.float32))
+            for path, sums in self._sums.items()
+        }
+        mx.save_safetensors(str(folder / NAME), means)
 
 
-def read_head(folder: Path, table: LayerTable) -> tuple[str, np.ndarray] | None:
-    """What ``write_head`` wrote, float64, behind the embeddings' path; None where no head has
-    their weight."""
-    shared = shared_embeddings(table)
-    if shared is None or not shared.quantizable:
-        return None
-    return shared.path, np.load(folder / NAME).astype(np.float64)
+def read_heads(folder: Path) -> Mapping[str, np.ndarray]:
+    """What ``HeadSums`` wrote, float64."""
+    arrays, _ = load_saved(folder / NAME)
+    return {path: np.array(matrix).astype(np.float64) for path, matrix in arrays.items()}

@@ -14,8 +14,8 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from mlxforge.calibrate.head import shared_embeddings, write_head
-from mlxforge.calibrate.hessians import Given, Sums
+from mlxforge.calibrate.head import HeadSums
+from mlxforge.calibrate.hessians import Given
 from mlxforge.calibrate.run import Run
 from mlxforge.errors import ForgeError
 from mlxforge.models.layers.table import LayerTable
@@ -45,12 +45,9 @@ def write_statistics(
     ``read_importances`` and mlxforge.calibrate.head."""
     paths = [layer.path for layer in table.layers if layer.quantizable]
     heads = {layer.path for layer in table.layers if layer.role in ("lm_head", "embeddings")}
-    shared = shared_embeddings(table)
-    sums = Sums(shared.weight.shape[-1]) if shared and shared.quantizable else None
-    found = measure_inputs(model, paths, windows, progress, heads, sums.add if sums else None)
-    write_importances(found, folder)
-    if sums is not None and shared is not None:
-        write_head(sums.means(shared.path)[0], folder)
+    sums = HeadSums(table)
+    write_importances(measure_inputs(model, paths, windows, progress, heads, sums.add), folder)
+    sums.write(folder)
 
 
 def measure_inputs(
@@ -59,12 +56,12 @@ def measure_inputs(
     windows: np.ndarray,
     progress: Progress,
     heads: Collection[str] = (),
-    tell_head: Callable[[Given], None] | None = None,
+    tell_head: Callable[[str, Given], None] = lambda path, given: None,
 ) -> dict[str, Importance]:
     """Run ``model`` over ``windows`` (int32 [samples, length]) and measure the layers at ``paths``.
 
     Those in ``heads`` come last: the logits, which would be the largest product, are not computed.
-    ``tell_head`` is given what comes into them, wave by wave.
+    ``tell_head`` is given their paths and what comes into them, wave by wave.
     Layers that were given nothing are left out. Raises ForgeError that names the first layer
     whose inputs are not finite. The sums are float64, over waves of a fixed number of windows, so
     that they depend on nothing but model and windows.
@@ -90,8 +87,8 @@ def measure_inputs(
             for path, (found, count, last) in given:
                 sums[path] = sums[path] + found if path in sums else found
                 tokens[path] = tokens[path] + count if path in tokens else count
-                if last is not None and tell_head is not None:
-                    tell_head(last)
+                if last is not None:
+                    tell_head(path, last)
             progress(done * windows.size // run.passes, windows.size, "tokens")
     return {path: means_of(sums[path], tokens[path]) for path in sums}
 

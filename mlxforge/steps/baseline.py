@@ -37,7 +37,7 @@ class Baseline(SourceStep):
         from mlxforge.models.scoring.loading import arithmetic, check_length, load_for_scoring
         from mlxforge.models.source.load import load_tokenizer
 
-        check_length(inputs["source"], self.sequence_length)
+        check_length(inputs["source"], self.sequence_length, "evaluate")
         tokenizer = load_tokenizer(inputs["source"])
         windows = token_windows(inputs["text"], tokenizer, self.samples, self.sequence_length)
         np.save(out / "tokens.npy", windows)

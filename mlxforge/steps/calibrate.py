@@ -23,7 +23,7 @@ class Calibrate(SourceStep):
     seed: int
 
     kind = "calibrate"
-    version = 3
+    version = 4
     tools = ("mlx", "mlx-lm", "transformers", "tokenizers")
     backend = True
     blas = True
@@ -38,7 +38,7 @@ class Calibrate(SourceStep):
         from mlxforge.models.scoring.loading import check_length, check_tokens, load_for_scoring
         from mlxforge.models.source.load import load_tokenizer
 
-        check_length(inputs["source"], self.sequence_length)
+        check_length(inputs["source"], self.sequence_length, self.kind)
         tokenizer = load_tokenizer(inputs["source"])
         windows = calibration_windows(
             inputs["text"], tokenizer, self.samples, self.sequence_length, self.seed

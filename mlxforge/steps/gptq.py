@@ -32,7 +32,7 @@ class Gptq(Learned):
         from mlxforge.calibrate.gptq.codes import Codes
         from mlxforge.calibrate.gptq.sequential import quantize_in_sequence
         from mlxforge.calibrate.gptq.solver import Solver
-        from mlxforge.calibrate.head import read_head
+        from mlxforge.calibrate.head import read_heads
         from mlxforge.calibrate.memory import check_room
         from mlxforge.models.layers.assign import assign
         from mlxforge.models.layers.inspection import Inspection
@@ -44,7 +44,7 @@ class Gptq(Learned):
         chosen = [entry for entry in assign(table, self.wanted()) if entry.scheme]
         solver = Solver(chosen, table.cast(self.dtype), self.settings(Settings))
         windows = np.load(inputs["calibration"] / "tokens.npy")
-        head = read_head(inputs["calibration"], table)
+        heads = read_heads(inputs["calibration"])
         samples, length = windows.shape
         check_room(self.kind, table, samples, length, available_bytes())
         model, source = (
@@ -52,6 +52,6 @@ class Gptq(Learned):
         )
         writer = ChosenWriter(out, inputs["checkpoints"])
         codes = Codes(writer, solver)
-        quantize_in_sequence(model, source, windows, head, solver, codes, progress)
+        quantize_in_sequence(model, source, windows, heads, solver, codes, progress)
         writer.finish()
         return {}

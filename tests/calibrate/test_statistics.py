@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 from mlx_lm.utils import load_model
 
-from mlxforge.calibrate.statistics import measure_inputs, read_importances, write_importances
+from mlxforge.calibrate.head import read_heads
+from mlxforge.calibrate.statistics import (
+    measure_inputs,
+    read_importances,
+    write_importances,
+    write_statistics,
+)
 from mlxforge.calibrate.windows import calibration_windows
 from mlxforge.errors import ForgeError
 from mlxforge.models.layers.inspect import inspect_model
@@ -19,6 +25,7 @@ from mlxforge.models.layers.table import LayerTable
 from mlxforge.models.scoring.loading import load_for_scoring
 from mlxforge.models.source.load import load_source, load_tokenizer
 from tests.checkpoints import PLAIN, write
+from tests.checkpoints.hybrid import HYBRID
 from tests.conftest import DEMO
 
 WINDOWS = np.random.default_rng(3).integers(0, 500, size=(5, 48)).astype(np.int32)
@@ -161,3 +168,21 @@ def test_too_short_a_text_says_how_many_windows_it_gives() -> None:
     tokenizer = load_tokenizer(DEMO / "model")
     with pytest.raises(ForgeError, match=r"gives 6 windows of 64 tokens, 4096 are wanted"):
         calibration_windows(DEMO / "README.md", tokenizer, 4096, 64, seed=0)
+
+
+@pytest.mark.parametrize("name", ["qwen2", "gemma2", "gemma4"])
+def test_a_head_is_the_embeddings_that_are_used_as_one(name: str, tmp_path: Path) -> None:
+    """gemma4 has embeddings of each layer's own beside them."""
+    source = write((PLAIN | HYBRID)[name](), tmp_path / "source")
+    table, windows = table_of(source), WINDOWS % 200
+    write_statistics(load_for_scoring(source, exact=True), table, windows, tmp_path, quiet)
+    ((path, matrix),) = read_heads(tmp_path).items()
+    assert path.endswith(".embed_tokens")
+    diagonal = np.diagonal(matrix)
+    found = read_importances(tmp_path, table)[path].columns
+    assert np.allclose(0.2 + diagonal / diagonal.mean(), found, rtol=1e-4)
+
+
+def test_a_head_of_its_own_is_no_embeddings(untied: Path, tmp_path: Path) -> None:
+    write_statistics(load_for_scoring(untied), table_of(untied), WINDOWS, tmp_path, quiet)
+    assert read_heads(tmp_path) == {}

@@ -6,6 +6,8 @@ well by what comes into the source's head.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import mlx.nn as nn
 import numpy as np
 
@@ -23,7 +25,7 @@ def quantize_in_sequence(
     model: nn.Module,
     source: nn.Module,
     windows: np.ndarray,
-    head: tuple[str, np.ndarray] | None,
+    heads: Mapping[str, np.ndarray],
     solver: Solver,
     codes: Codes,
     progress: Progress,
@@ -31,8 +33,8 @@ def quantize_in_sequence(
     """Quantize the layers of ``model`` that ``solver`` can solve; weights are float32, as are those
     of ``source``: the same once more, which stays as it is.
 
-    ``windows`` is int32 [samples, length]. ``head``: the path of embeddings whose weight a head
-    has too, and the mean of x x^T over what comes into it, [columns, columns]. Layers whose
+    ``windows`` is int32 [samples, length]. ``heads``: by the paths of embeddings whose weight
+    a head has too, the mean of x x^T over what comes into it, [columns, columns]. Layers whose
     ``codes`` are known are not solved again: the windows only pass them. Raises ForgeError that
     names the layer whose inputs are not finite.
     """
@@ -52,9 +54,11 @@ def quantize_in_sequence(
 
     for path in first:
         entries = codes.recall(path)
-        moments = head[1] if head is not None and path == head[0] else None
-        found = entries or [solver.solve_embeddings(path, weight_of(run.modules[path]), moments)]
-        finish(path, [*found], known=entries is not None)
+        known = entries is not None
+        if entries is None:
+            weight = weight_of(run.modules[path])
+            entries = [solver.solve_embeddings(path, weight, heads.get(path))]
+        finish(path, [*entries], known)
     with run.ready():
         for stage in run.stages():
             missing = []

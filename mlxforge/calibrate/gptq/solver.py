@@ -16,9 +16,9 @@ from mlxforge.models.writing.parallel import in_order, workers
 from mlxforge.quantize.affine import Affine, joined
 from mlxforge.quantize.drift import compensated
 from mlxforge.quantize.gptq import Factor, prepare, quantize, rows_at_once
-from mlxforge.quantize.importance import FEWEST_TOKENS
 from mlxforge.quantize.scheme import Scheme
 from mlxforge.quantize.search import search
+from mlxforge.recipe.methods import FEWEST_TOKENS
 from mlxforge.recipe.methods import Gptq as Settings
 
 __all__ = ["Solver"]

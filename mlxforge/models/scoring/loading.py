@@ -66,8 +66,9 @@ def attention(threads: int) -> AbstractContextManager[None]:
     return blocked_attention(threads) if _on_cpu() else nullcontext()
 
 
-def check_length(folder: Path, sequence_length: int) -> None:
-    """ForgeError where windows of that many tokens have more positions than the model knows."""
+def check_length(folder: Path, sequence_length: int, section: str) -> None:
+    """ForgeError where windows of that many tokens have more positions than the model knows;
+    ``section`` of the recipe says how many."""
     config = read_config(folder)
     text = config.get("text_config")
     for holder in (config, text if isinstance(text, dict) else {}):
@@ -76,7 +77,7 @@ def check_length(folder: Path, sequence_length: int) -> None:
             if isinstance(limit, int) and 0 < limit < sequence_length:
                 raise ForgeError(
                     f"sequence_length {sequence_length} is more than the model's {limit} positions",
-                    f"use evaluate: {{sequence_length: {limit}}} or less",
+                    f"use {section}: {{sequence_length: {limit}}} or less",
                 )
 
 
