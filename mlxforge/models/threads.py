@@ -58,8 +58,8 @@ class Lanes:
 
     def __init__(self) -> None:
         self.on_cpu = bool(mx.default_device() == mx.Device(mx.cpu))
-        count = cores() if self.on_cpu else 1
-        self._streams = [mx.new_stream(mx.default_device()) for _ in range(count)]
+        self.count = cores() if self.on_cpu else 1
+        self._streams = [mx.new_stream(mx.default_device()) for _ in range(self.count)]
 
     def each(self, jobs: Iterable[Callable[[], T]]) -> Iterator[T]:
         """What the jobs give, in their order, evaluated; a few of them at a time.

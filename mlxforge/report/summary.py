@@ -27,6 +27,9 @@ def summary(
     name = plan.recipe.name
     path = os.path.relpath(project.model_link(name), project.seen_from)
     rows = [("model", path), ("size", _size(figures)), *_quality(plan, figures)]
+    if untold := figures.get("without_calibration"):
+        counts = " and ".join(f"{count} {what}" for what, count in untold.items())
+        rows.append(("untold", f"{counts}: the text told nothing of them, see mlxforge.json"))
     if (overlap := figures.get("overlap")) and overlap["share"] > MOST:
         rows.append(("overlap", overlap_line(overlap)))
     if locked:

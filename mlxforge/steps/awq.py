@@ -15,15 +15,15 @@ __all__ = ["Awq"]
 
 @dataclass(frozen=True)
 class Awq(Learned):
-    """``source``, ``layers``, ``pairs``, ``calibration`` -> the packed weights and changed norms
-    (see mlxforge.models.writing.chosen). The rest is for ``quantize``, which makes the model of
-    them."""
+    """``source``, ``layers``, ``pairs``, ``calibration`` -> the packed weights, the scales that
+    were moved, and changed norms (see mlxforge.models.writing.chosen). The rest is for
+    ``quantize``, which makes the model of them."""
 
     grid: int = 20
     clip: bool = True
 
     kind = "awq"
-    version = 2
+    version = 3
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> dict[str, str]:
         import numpy as np

@@ -27,7 +27,7 @@ class Dwq(Learned):
     norms: bool = False
 
     kind = "dwq"
-    version = 2
+    version = 3
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> dict[str, str]:
         import numpy as np
@@ -46,6 +46,7 @@ class Dwq(Learned):
         from mlxforge.models.streaming.tensors import open_tensors
         from mlxforge.models.threads import one_thread_per_product
         from mlxforge.models.writing.chosen import read_chosen
+        from mlxforge.quantize.moved import Moved
 
         settings = self.settings(Settings)
         windows = np.load(inputs["calibration"] / "tokens.npy")
@@ -57,15 +58,16 @@ class Dwq(Learned):
         student = load_for_scoring(inputs["start"], keep=False, exact=True)
         tensors = open_tensors(inputs["start"])
         importances = read_importances(inputs["calibration"], table)
-        pair = Pair(source, student, tensors, batches, importances)
+        changed: frozenset[str] = frozenset()
+        moved: dict[str, Moved] = {}
+        if "chosen" in inputs:
+            with read_chosen(inputs["chosen"]) as chosen:
+                changed, moved = chosen.tensors, chosen.moved()
+        pair = Pair(source, student, tensors, batches, importances, moved)
         with one_thread_per_product():
             solved = train(pair, settings, Kept(inputs["checkpoints"]), progress)
             verdict = judge(pair, {number: found.values for number, found in solved.items()})
         names = {stage.number: stage.name for stage in pair.stages}
         paths = affine_schemes(assign(table, self.wanted()))
-        changed: frozenset[str] = frozenset()
-        if "chosen" in inputs:
-            with read_chosen(inputs["chosen"]) as chosen:
-                changed = chosen.tensors
         write_tuned(inputs["start"], tensors, paths, verdict, solved, names, changed, out)
         return {}

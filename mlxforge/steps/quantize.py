@@ -35,7 +35,7 @@ class Quantize(SourceStep):
     widths: dict[str, int] | None = None
 
     kind = "quantize"
-    version = 2
+    version = 3
     tools = ("mlx", "mlx-lm")
     backend = True
     large_pages = True
@@ -117,4 +117,5 @@ class Quantize(SourceStep):
             return write_model(
                 source, inspection, assignments, self, out, progress,
                 further=further, importances=importances, chosen=chosen,
+                learned=not {"calibration", "chosen"}.isdisjoint(inputs),
             )  # fmt: skip

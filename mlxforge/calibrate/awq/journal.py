@@ -18,6 +18,7 @@ import mlx.nn as nn
 from mlxforge.models.scoring.leaves.fixed import fix_weight
 from mlxforge.models.writing.chosen import ChosenWriter
 from mlxforge.quantize.affine import Affine
+from mlxforge.quantize.moved import Moved
 from mlxforge.quantize.scheme import Scheme
 from mlxforge.store.sync import sync
 
@@ -41,10 +42,12 @@ class Journal:
         self._modules = modules
         self._order: list[str] = []
 
-    def add(self, path: str, entries: Sequence[Affine], unknown: Sequence[int]) -> None:
+    def add(
+        self, path: str, entries: Sequence[Affine], unknown: Sequence[int], moved: Moved
+    ) -> None:
         """A layer's codes, one entry per expert where there are any; ``unknown``: experts that
-        were only rounded."""
-        self._writer.add(path, entries, self._schemes[path].bits, unknown)
+        were only rounded; ``moved``: the scales that the weight was given before."""
+        self._writer.add(path, entries, self._schemes[path].bits, unknown, moved)
         self._order.append(path)
 
     def add_tensor(self, name: str, value: mx.array) -> None:

@@ -9,6 +9,7 @@ multiplied. Everything is measured behind layers that are quantized, as they wil
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from mlxforge.progress import Progress
 from mlxforge.quantize.affine import Affine, joined
 from mlxforge.quantize.awq import Rounding, divided, exponents
 from mlxforge.quantize.importance import Importance
+from mlxforge.quantize.moved import UNMOVED, Moved
 from mlxforge.recipe.methods import Awq as Settings
 
 __all__ = ["Scaling"]
@@ -77,7 +79,7 @@ class Scaling:
         self._pair_of = {path: pair for pair in pairs for path in pair.readers}
         self._columns: dict[str, np.ndarray] = {}
         self._to_divide = {pair.scaler for pair in pairs if pair.kind == ROWS}
-        self._waiting: dict[str, tuple[list[Affine], list[int]]] = {}
+        self._waiting: dict[str, tuple[list[Affine], list[int], Moved]] = {}
 
     def go(self, progress: Progress) -> None:
         """Every block; raises ForgeError that names the layer whose inputs are not finite."""
@@ -98,7 +100,7 @@ class Scaling:
             self._close(block, told)
 
     def _close(self, block: int, told: int) -> None:
-        for path in list(self._waiting):  # their readers were never reached
+        for path in list(self._waiting):  # no reader of theirs comes any more
             self._journal.add(path, *self._waiting.pop(path))
         self._journal.close(block, self.notes[told:])
 
@@ -145,11 +147,12 @@ class Scaling:
             return
         self._scalers.divide(pair, choice.scales)
         if pair.kind == ROWS:
-            entries, unknown = self._waiting[pair.scaler]
+            entries, unknown, moved = self._waiting[pair.scaler]
             rows = np.broadcast_to(choice.scales, (len(entries), choice.scales.shape[-1]))
             entries = [divided(entry, by) for entry, by in zip(entries, rows, strict=True)]
             fix_weight(self._run.modules[pair.scaler], entries)
-            self._waiting[pair.scaler] = entries, unknown
+            moved = replace(moved, rows=(1 / rows).astype(np.float32))
+            self._waiting[pair.scaler] = entries, unknown, moved
         for path in pair.readers:
             by = columns_of(pair, path, choice.scales)
             if path in self._roundings:
@@ -174,12 +177,13 @@ class Scaling:
                 weight = weight * mx.array(by[number] if by.ndim == 2 else by)
             entries.append(_rounded(weight, importance, self._roundings[path]))
         fix_weight(module, entries)
+        moved = UNMOVED if by is None else Moved(columns=by.astype(np.float32))
         if path in self._to_divide:
-            self._waiting[path] = entries, unknown
+            self._waiting[path] = entries, unknown, moved
         else:
-            self._journal.add(path, entries, unknown)
+            self._journal.add(path, entries, unknown, moved)
         if path in self._tied:  # loaders take one of the two for both
-            self._journal.add(self._tied[path], entries, unknown)
+            self._journal.add(self._tied[path], entries, unknown, moved)
 
 
 def _rounded(weight: mx.array, importance: mx.array | None, rounding: Rounding) -> Affine:

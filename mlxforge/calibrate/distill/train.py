@@ -23,6 +23,9 @@ def train(pair: Pair, settings: Settings, kept: Kept, progress: Progress) -> dic
     ForgeError where the memory does not do for the scope.
     """
     with remembered(pair.student_root), remembered(pair.source_root):
+        at_once = pair.whole or settings.scope == "model"
+        if at_once and not all(kept_values(kept, stage) for stage in pair.stages if stage.paths):
+            check_fits(pair, available_bytes())
         if settings.scope == "model" and not pair.whole:
             _train_model(pair, settings, kept, progress)
         else:
@@ -34,7 +37,6 @@ def train(pair: Pair, settings: Settings, kept: Kept, progress: Progress) -> dic
 def _train_model(pair: Pair, settings: Settings, kept: Kept, progress: Progress) -> None:
     if all(kept_values(kept, stage) for stage in pair.stages if stage.paths):
         return
-    check_fits(pair, available_bytes())
     layers = {stage.number: pair.layers(stage, settings.norms) for stage in pair.stages}
     start = {name: value for own in layers.values() for name, value in own.start().items()}
     found = solve(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from mlxforge.models.saved import load_saved
 from mlxforge.models.source.files import read_tensors
@@ -24,6 +26,7 @@ from mlxforge.models.streaming.rows import Rows
 from mlxforge.models.streaming.tensors import LOADED, rows_of
 from mlxforge.models.streaming.trace import dtype_name
 from mlxforge.quantize.affine import Affine, pack, unpack
+from mlxforge.quantize.moved import UNMOVED, Moved
 from mlxforge.quantize.scheme import Scheme
 from mlxforge.store.sync import sync
 
@@ -68,16 +71,22 @@ class ChosenWriter:
         ]
 
     def add(
-        self, path: str, entries: Sequence[Affine], bits: int, unknown: Sequence[int] = ()
+        self,
+        path: str,
+        entries: Sequence[Affine],
+        bits: int,
+        unknown: Sequence[int] = (),
+        moved: Moved = UNMOVED,
     ) -> None:
         """One entry for a plain layer, one per expert for stacked ones; ``unknown`` are experts
-        that were only rounded."""
+        that were only rounded, ``moved`` the scales that the weight had been given before."""
         words = [pack(entry.codes, bits) for entry in entries]
         parts = (words, [entry.scales for entry in entries], [entry.biases for entry in entries])
         arrays = {
             f"{path}.{name}": found[0] if len(found) == 1 else mx.stack(found)
             for name, found in zip(PARTS, parts, strict=True)
         }
+        arrays |= {f"{path}.{name}": mx.array(value) for name, value in moved.arrays().items()}
         self._layers.append(path)
         if unknown:
             self._unknown[path] = list(unknown)
@@ -127,9 +136,9 @@ class ChosenWriter:
         self, unknown: Mapping[str, list[int]] = NOTHING, notes: Mapping[str, Any] = NOTHING
     ) -> None:
         """``unknown``: experts that were only rounded, by layer; ``notes``: JSON-plain."""
-        for number in range(1, self._files + 1):
-            file = self._file(number)
-            os.replace(file, self._folder / file.name)
+        if self._kept != self._folder:
+            for number in range(1, self._files + 1):
+                _put(self._file(number), self._folder)
         document = {
             "layers": self._layers,
             "tensors": self._tensors,
@@ -137,6 +146,14 @@ class ChosenWriter:
             "notes": dict(notes),
         }
         (self._folder / NAME).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+
+
+def _put(file: Path, folder: Path) -> None:
+    """``file`` into ``folder``, and kept: until it is published, all of that may be lost yet."""
+    try:
+        os.link(file, folder / file.name)
+    except OSError:  # a file system without links
+        shutil.copyfile(file, folder / file.name)
 
 
 @dataclass(frozen=True)
@@ -153,6 +170,16 @@ class Chosen:
     def read(self, path: str, start: int, stop: int) -> tuple[mx.array, ...]:
         """Rows of a layer's words, scales and biases; those of experts follow each other."""
         return tuple(self.rows[f"{path}.{part}"].read(start, stop) for part in PARTS)
+
+    def moved(self) -> dict[str, Moved]:
+        """By layer the scales that it was given before it was rounded, where it was given some."""
+        found: dict[str, Moved] = {}
+        for path in self.layers:
+            names = {name: self.rows.get(f"{path}.{name}") for name in ("rows", "columns")}
+            arrays = {name: np.array(v.read_all()) for name, v in names.items() if v is not None}
+            if arrays:
+                found[path] = Moved.of(arrays)
+        return found
 
 
 @contextmanager

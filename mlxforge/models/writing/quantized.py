@@ -62,6 +62,7 @@ def write_model(
     further: Collection[str] = (),
     importances: Mapping[str, Importance] = NOTHING,
     chosen: Chosen | None = None,
+    learned: bool = False,
 ) -> dict[str, str]:
     """Quantize as ``assignments`` say, cast the rest to ``wish.dtype``, write all into ``out``.
 
@@ -70,7 +71,8 @@ def write_model(
     same decisions. What a method has not reached is searched. Rows stream from the source's files
     to the result's: memory holds a few pieces, whatever the size of the model. The bytes do not
     depend on ``workers`` (threads; default: one per core of a CPU).
-    ``further`` names files of the source that are copied besides those of every model.
+    ``further`` names files of the source that are copied besides those of every model. Where the
+    recipe has ``learned`` from a text, ``mlxforge.json`` says which layers have not.
 
     Returns the sha256 of every file of weights. Raises ForgeError for a source that cannot be
     read, a disk that is too small and, unless ``wish`` allows them, for NaN and infinity in a
@@ -85,7 +87,8 @@ def write_model(
     unknown = {path: entry.unknown() for path, entry in importances.items()}
     scales = "search" if chosen else wish.scales
     unknown |= chosen.unknown if chosen else {}
-    (out / "mlxforge.json").write_text(_provenance(assignments, size, unknown))
+    without = _without(assignments, importances, chosen) if learned else frozenset()
+    (out / "mlxforge.json").write_text(_provenance(assignments, size, unknown, without))
     with rows_of(source, inspection.parameters()) as parameters:
         ordered = sorted(assignments, key=lambda entry: _natural(entry.layer.path))
         stripes = [
@@ -155,8 +158,27 @@ def quantization_entry(default: Scheme, assignments: Sequence[Assignment]) -> di
     return entry
 
 
+def _without(
+    assignments: Sequence[Assignment], importances: Mapping[str, Importance], chosen: Chosen | None
+) -> frozenset[str]:
+    """Layers that a text has told nothing of, though their scales are not given. Embeddings that
+    are no head meet no inputs: there is nothing to be told."""
+    told = importances.keys() | (chosen.layers if chosen else frozenset())
+    return frozenset(
+        entry.layer.path
+        for entry in assignments
+        if entry.scheme is not None
+        and entry.scheme.mode == "affine"
+        and entry.layer.role != "embeddings"
+        and entry.layer.path not in told
+    )
+
+
 def _provenance(
-    assignments: Sequence[Assignment], size: ModelSize, unknown: Mapping[str, list[int]]
+    assignments: Sequence[Assignment],
+    size: ModelSize,
+    unknown: Mapping[str, list[int]],
+    without: frozenset[str],
 ) -> str:
     """``mlxforge.json``: what was done to each layer. The same for everybody: no host, no time."""
     layers = {
@@ -165,6 +187,7 @@ def _provenance(
             "decided_by": entry.reason,
             **(entry.scheme.config() if entry.scheme else {"bits": None}),
             **_rounded(unknown.get(entry.layer.path)),
+            **({"without_calibration": True} if entry.layer.path in without else {}),
         }
         for entry in assignments
         if entry.layer.quantizable

@@ -198,3 +198,13 @@ def test_too_little_memory_for_the_whole_model_says_what_would_fit(models: Model
     with pytest.raises(ForgeError, match=r"scope: model takes about .* 1.0 MB are free") as refused:
         check_fits(pair, 1_000_000)
     assert "scope: blocks" in (refused.value.hint or "")
+
+
+def test_a_model_that_is_trained_whole_without_being_asked_has_to_fit_as_well(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlxforge.calibrate.distill.train.available_bytes", lambda: 1_000_000)
+    said = "whose blocks cannot be run one by one takes about .* 1.0 MB are free"
+    with pytest.raises(ForgeError, match=said) as refused:
+        trained(*models("gemma4"), settings(), tmp_path / "kept")
+    assert "method: gptq" in (refused.value.hint or "")
