@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -14,6 +13,7 @@ from mlxforge.progress import Meter, Progress
 from mlxforge.project import Project
 from mlxforge.steps.download import Download
 from mlxforge.steps.process import run_in_process
+from mlxforge.store.stopwatch import Stopwatch
 from mlxforge.store.store import disk_error
 
 __all__ = ["execute"]
@@ -36,23 +36,22 @@ def execute(
             inputs = {name: project.path_of(value) for name, value in node.inputs}
             for _, value in node.inputs:
                 _check_input(project, value)
-            started = time.monotonic()
             with ExitStack() as stack:
                 if node.step.checkpoints:
                     inputs["checkpoints"] = stack.enter_context(store.checkpoints(node.key))
+                watch = Stopwatch(inputs.get("checkpoints"))
                 out = stack.enter_context(store.staging(node.key))
                 log = store.log(node.kind, node.key)
-                meter = Meter(progress)
+                meter = Meter(watch.listening(progress))
                 outcome = run_in_process(node.step, inputs, out, log, meter)
                 for _, value in node.inputs:
                     _check_input(project, value)
-                seconds = time.monotonic() - started
                 store.publish(
                     node.kind,
                     node.key,
                     node.recipe,
                     out,
-                    seconds,
+                    watch.seconds(),
                     outcome.digests,
                     meter.work(),
                     outcome.peak_bytes,
