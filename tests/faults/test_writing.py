@@ -10,6 +10,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -52,8 +53,10 @@ class Build:
         wait_for(lambda: self.written() > share * 70e6, "weights to be written")
 
     def written(self) -> int:
-        files = self.workspace.cache.glob("staging/*/data/*.safetensors")
-        return sum(path.stat().st_size for path in files if path.exists())
+        with suppress(FileNotFoundError):  # of a folder that has become an artifact meanwhile
+            files = self.workspace.cache.glob("staging/*/data/*.safetensors")
+            return sum(path.stat().st_size for path in files)
+        return 0
 
     def step(self) -> int:
         return next(pid for pid in marked(self.mark) if pid != self.process.pid)

@@ -66,7 +66,10 @@ def recipe(
 
 
 def calibrate(text: str, overlap: str = "") -> str:
-    return f"calibrate:\n  text: {{{text}}}\n  {overlap}\n"
+    return (
+        f"calibrate:\n  text: {{{text}}}\n  {overlap}\n  samples: 2\n  sequence_length: 32\n"
+        "quantize: {scales: search}\n"
+    )
 
 
 def lock_of(workspace: Workspace, name: str = "tiny") -> Lock:
@@ -391,19 +394,21 @@ def test_splits_that_do_not_overlap_are_built_and_the_plan_and_gc_know_them(
     train = "dataset: acme/lines, config: plain, split: train"
     workspace.recipe("tiny", recipe(source, calibrate=calibrate(train)))
     told = workspace.doit("plan", "tiny").stdout
-    assert "would run inspect, download, text, overlap, quantize, baseline, evaluate" in told
+    steps = "inspect, download, text, overlap, calibrate, quantize, baseline, evaluate"
+    assert f"would run {steps}" in told
     assert "  overlap  " not in workspace.build("tiny", "-n", "2")
-    rows = workspace.doit("plan", "tiny").stdout.splitlines()[2:11]
+    rows = workspace.doit("plan", "tiny").stdout.splitlines()[2:12]
     assert [row.split("  ")[1] for row in rows] == [
         *("inspect", "download calibrate.text", "text calibrate.text"),
         *("download evaluate.text", "text evaluate.text", "overlap"),
-        *("quantize", "baseline", "evaluate"),
+        *("calibrate", "quantize", "baseline", "evaluate"),
     ]
     assert "nothing to remove" in workspace.doit("gc").stdout
     workspace.recipe("tiny", recipe(source))
     workspace.build("tiny")
     told = workspace.doit("gc").stdout
-    assert [line.split()[0] for line in told.splitlines()[1:-1]] == ["download", "overlap", "text"]
+    unused = {line.split()[0] for line in told.splitlines()[1:-1]}
+    assert unused == {"calibrate", "download", "evaluate", "overlap", "quantize", "text"}
 
 
 @pytest.mark.parametrize(

@@ -489,7 +489,8 @@ def test_two_texts_of_one_name_are_published_as_two(
         (workspace.root / "recipes" / name / "text.txt").write_text(words * 400)
     workspace.recipe(
         "tiny",
-        f"source: {{path: {tiny()}}}\ncalibrate: {{text: {{path: a/text.txt}}}}\n"
+        f"source: {{path: {tiny()}}}\nquantize: {{scales: search}}\n"
+        f"calibrate: {{text: {{path: a/text.txt}}, samples: 2, sequence_length: 32}}\n"
         f"evaluate: {{text: {{path: b/text.txt}}, samples: 1, sequence_length: 32}}\n"
         f"upload: {{repo: {TARGET}}}\n",
     )
