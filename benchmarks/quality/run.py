@@ -108,9 +108,7 @@ class Rooms:
         built = opened.built(variant.name)
         assert built is not None
         steps = {(name.split()[0], key) for name, key in built.keys.items()}
-        if (
-            measuring is not None
-        ):  # its widths are in the lock by now, and the build has no use of it
+        if measuring is not None:  # the widths are locked by now: it is no step of the build
             steps.add((measuring.kind, measuring.key))
         manifests = [
             artifact.manifest

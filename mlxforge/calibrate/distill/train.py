@@ -23,20 +23,18 @@ def train(pair: Pair, settings: Settings, kept: Kept, progress: Progress) -> dic
     ForgeError where the memory does not do for the scope.
     """
     with remembered(pair.student_root), remembered(pair.source_root):
-        at_once = pair.whole or settings.scope == "model"
-        if at_once and not all(kept_values(kept, stage) for stage in pair.stages if stage.paths):
+        done = all(kept_values(kept, stage) for stage in pair.stages if stage.paths)
+        if not done and (pair.whole or settings.scope == "model"):
             check_fits(pair, available_bytes())
-        if settings.scope == "model" and not pair.whole:
-            _train_model(pair, settings, kept, progress)
-        else:
+        if settings.scope == "blocks" or pair.whole:
             train_blocks(pair, settings, kept, progress)
+        elif not done:
+            _train_model(pair, settings, kept, progress)
     found = {stage.number: kept_values(kept, stage) for stage in pair.stages}
     return {number: solved for number, solved in found.items() if solved}
 
 
 def _train_model(pair: Pair, settings: Settings, kept: Kept, progress: Progress) -> None:
-    if all(kept_values(kept, stage) for stage in pair.stages if stage.paths):
-        return
     layers = {stage.number: pair.layers(stage, settings.norms) for stage in pair.stages}
     start = {name: value for own in layers.values() for name, value in own.start().items()}
     found = solve(
