@@ -1,54 +1,137 @@
-"""Whether what a method has to hold while it learns fits the memory, told before it begins."""
+"""What a method has to hold while it learns, and where it has room; told before it begins.
+
+What blocks hand on is in memory as far as there is room beside the rest, and on disk beyond that.
+"""
 
 from __future__ import annotations
 
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
 from mlxforge.calibrate.hessians import experts_at_once
+from mlxforge.calibrate.shelf import Shelf
 from mlxforge.errors import ForgeError
-from mlxforge.models.layers.table import LayerTable
+from mlxforge.models.device import backend
+from mlxforge.models.layers.table import Layer, LayerTable
+from mlxforge.models.memory import available_bytes
+from mlxforge.models.writing.parallel import cores
 from mlxforge.units import readable_bytes
 
-__all__ = ["check_room", "learning_bytes"]
+__all__ = ["learning_bytes", "room_for_states", "shelf_for"]
 
-STATES = 2  # of the model and of its source
 WITH_DRIFT = 2  # sums of a plain layer
 FACTORS = 4  # a Hessian beside its copies on their way to a factor
 COPIES = 6  # of a layer's weights, in float32
+TRAINED = 4  # bytes for each weight of a block: its code, and parameters, moments, anchor by group
+DECODED = 12  # bytes for each, on each core: the weights, their gradient, one in the making
+BLOCK = re.compile(r".*?\.\d+\.")
 
 
-def learning_bytes(table: LayerTable, tokens: int) -> int:
-    """The states of every window, and what the largest layer takes: sums of products of its
-    inputs, for each expert, in float64; their factor; and its weights."""
-    return _states_bytes(table, tokens) + _layer_bytes(table)
+@contextmanager
+def shelf_for(kind: str, table: LayerTable, windows: np.ndarray, out: Path) -> Iterator[Shelf]:
+    """Where the step ``kind`` has the states of ``windows``, int32 [samples, length]; what has to
+    go to disk is in ``out`` for as long as it is needed. Raises ForgeError as room_for_states."""
+    samples, length = windows.shape
+    free, disk = available_bytes(), shutil.disk_usage(out).free
+    room = room_for_states(kind, table, samples, length, free, disk)
+    with TemporaryDirectory(prefix="states-", dir=out) as folder:
+        yield Shelf(room, Path(folder))
 
 
-def check_room(method: str, table: LayerTable, samples: int, length: int, free: int) -> None:
-    """ForgeError where that is more than the ``free`` bytes, with the samples that would fit."""
-    needed = learning_bytes(table, samples * length)
-    if needed <= free:
-        return
-    one = max(1, _states_bytes(table, length))
-    fitting = (free - _layer_bytes(table)) // one
-    raise ForgeError(
-        f"{method} needs about {readable_bytes(needed)} of memory for {samples} samples of "
-        f"{length} tokens, and {readable_bytes(free)} are free",
-        f"calibrate: {{samples: {fitting}}} fits" if fitting > 0 else
-        "its widest layer alone does not fit: use method: rtn with scales: search, or free memory",
-    )  # fmt: skip
+def room_for_states(
+    kind: str, table: LayerTable, samples: int, length: int, free: int, disk: int
+) -> int:
+    """Of the ``free`` bytes of memory those that may hold states: half of what the step ``kind``
+    leaves. Raises ForgeError where it does not fit, or where ``disk`` has no room for the rest of
+    the states, with the samples that would fit."""
+    own = _OWN[kind](table)
+    if own > free:
+        raise ForgeError(
+            f"{kind} needs about {readable_bytes(own)} of memory for {_WHAT[kind]}, and "
+            f"{readable_bytes(free)} are free",
+            "use method: rtn with scales: search, or free memory",
+        )
+    room = (free - own) // 2
+    needed = _states_bytes(kind, table, samples * length)
+    if needed > room + disk:
+        fitting = (room + disk) // max(1, _states_bytes(kind, table, length))
+        raise ForgeError(
+            f"{kind} needs about {readable_bytes(needed)} for what {samples} samples of {length} "
+            f"tokens become, and there are {readable_bytes(room)} of memory and "
+            f"{readable_bytes(disk)} of disk",
+            f"calibrate: {{samples: {fitting}}} fits" if fitting else "a smaller sequence_length",
+        )
+    return room
 
 
-def _states_bytes(table: LayerTable, tokens: int) -> int:
-    layers = [layer for layer in table.layers if layer.quantizable]
-    width = max((e.weight.shape[-1] for e in layers if e.role == "embeddings"), default=0)
-    return 4 * tokens * width * STATES
+def learning_bytes(kind: str, table: LayerTable, tokens: int) -> int:
+    """What the step ``kind`` will not take more than, where all states are in memory."""
+    return _OWN[kind](table) + _states_bytes(kind, table, tokens)
 
 
-def _layer_bytes(table: LayerTable) -> int:
+def _states_bytes(kind: str, table: LayerTable, tokens: int) -> int:
+    width = max((e.weight.shape[-1] for e in _layers(table) if e.role == "embeddings"), default=0)
+    models = 2 if kind in BESIDE_SOURCE else 1
+    return 4 * tokens * width * models
+
+
+def _layers(table: LayerTable) -> list[Layer]:
+    return [layer for layer in table.layers if layer.quantizable]
+
+
+def _hessians(table: LayerTable) -> int:
+    """Of the widest layer: sums of products of its inputs, for each expert, in float64; their
+    factor; and its weights."""
     largest = 0
-    for layer in table.layers:
-        if layer.quantizable:
-            *experts, rows, columns = layer.weight.shape
-            count = experts[0] if experts else 1
-            sums = experts_at_once(count, columns) if experts else WITH_DRIFT
-            hessians = 8 * columns * columns * (sums + FACTORS)
-            largest = max(largest, hessians + 4 * rows * columns * COPIES)
+    for layer in _layers(table):
+        *experts, rows, columns = layer.weight.shape
+        count = experts[0] if experts else 1
+        sums = experts_at_once(count, columns) if experts else WITH_DRIFT
+        hessians = 8 * columns * columns * (sums + FACTORS)
+        largest = max(largest, hessians + 4 * rows * columns * COPIES)
     return largest
+
+
+def _copies(table: LayerTable) -> int:
+    """Of the largest layer's weight, or one expert's."""
+    sizes = (layer.weight.shape[-2] * layer.weight.shape[-1] for layer in _layers(table))
+    return 4 * COPIES * max(sizes, default=0)
+
+
+def _heads(table: LayerTable) -> int:
+    """Sums of products of what comes into heads that are embeddings."""
+    widths = (layer.weight.shape[-1] for layer in _layers(table) if layer.role == "embeddings")
+    return sum(8 * width * width for width in widths)
+
+
+def _block(table: LayerTable) -> int:
+    """Of the block with most weights, or of the head behind the last one."""
+    sizes: Counter[str] = Counter()
+    layers = _layers(table)
+    untied = any(layer.role == "lm_head" for layer in layers)
+    for layer in layers:
+        within = BLOCK.match(layer.path)
+        if layer.role != "embeddings" or not untied:
+            sizes[within.group() if within else layer.path] += int(np.prod(layer.weight.shape))
+    lanes = cores() if backend() == "cpu" else 1
+    return max(sizes.values(), default=0) * (TRAINED + DECODED * lanes)
+
+
+BESIDE_SOURCE = ("gptq", "dwq")
+
+_OWN: dict[str, Callable[[LayerTable], int]] = {
+    "calibrate": _heads, "awq": _copies, "gptq": _hessians, "dwq": _block,
+    "sensitivity": _copies,
+}  # fmt: skip
+
+_WHAT = {
+    "calibrate": "its sums", "awq": "its largest layer", "gptq": "its widest layer alone",
+    "dwq": "its largest block",
+}  # fmt: skip

@@ -11,6 +11,7 @@ import mlx.nn as nn
 
 from mlxforge.calibrate.blocks import Blocks
 from mlxforge.calibrate.outputs import Outputs
+from mlxforge.calibrate.shelf import Shelf
 from mlxforge.calibrate.states import joinable, part
 
 __all__ = ["Passage"]
@@ -19,17 +20,20 @@ PROBE = 16  # tokens
 
 
 class Passage:
-    """What each of ``waves`` (tokens [windows, length]) is when it enters the block ``index``.
-    ``root`` is all of the model, of one that sees too; ``budget``: of its Outputs, in bytes."""
+    """What each of ``waves`` (tokens [windows, length]) is when it enters the block ``index``, on
+    a ``shelf``. ``root`` is all of the model, of one that sees too; ``budget``: of its Outputs, in
+    bytes."""
 
-    def __init__(self, model: nn.Module, waves: Sequence[mx.array], budget: int) -> None:
+    def __init__(
+        self, model: nn.Module, waves: Sequence[mx.array], budget: int, shelf: Shelf
+    ) -> None:
         self.root: nn.Module = getattr(model, "whole", model)
         self.modules: dict[str, nn.Module] = dict(self.root.named_modules())
         self.waves = waves
         self.index = 0
         self.outputs = Outputs(self.modules, budget)
         self._blocks = Blocks(model, waves[0][:1, :PROBE])
-        self._before: list[Any] = [None] * len(waves)
+        self._before = shelf.states(len(waves))
 
     @property
     def count(self) -> int:

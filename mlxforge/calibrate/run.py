@@ -5,9 +5,9 @@ becomes of its layers then is the caller's, and what follows is run with them as
 A second model may go along: the source, which stays as it is, for what a layer would have been
 given if nothing before it had changed.
 
-Memory holds one stage's statistics, what the blocks hand on, and of what layers make in the block
-in hand as much as has room. On a CPU as many waves of windows run at a time as there are cores,
-and whatever they give is taken in their order.
+Memory holds one stage's statistics, and as much as has room of what the blocks hand on and of what
+layers make in the block in hand. On a CPU as many waves of windows run at a time as there are
+cores, and whatever they give is taken in their order.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 from mlxforge.calibrate.hessians import Given, Hessian, Sums, experts_at_once
 from mlxforge.calibrate.observe import observed
 from mlxforge.calibrate.passage import Passage
+from mlxforge.calibrate.shelf import Shelf
 from mlxforge.models.scoring.leaves.fixed import expert_count, forget_weight, has_matrix
 from mlxforge.models.scoring.leaves.remembered import remembered
 from mlxforge.models.scoring.loading import attention
@@ -46,8 +47,9 @@ class _Enough(Exception):
 
 
 class Run:
-    """``windows`` (int32 [samples, length]) in ``model``, and in ``source`` beside it. ``index``:
-    the block that they have come to; ``paths``: those that can be watched."""
+    """``windows`` (int32 [samples, length]) in ``model``, and in ``source`` beside it, between
+    blocks on ``shelf``. ``index``: the block that they have come to; ``paths``: those that can be
+    watched."""
 
     def __init__(
         self,
@@ -55,12 +57,15 @@ class Run:
         paths: Collection[str],
         windows: np.ndarray,
         source: nn.Module | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
+        shelf = shelf or Shelf()
         count, length = windows.shape
         step = max(1, WAVE_TOKENS // length)
         waves = [mx.array(windows[at : at + step]) for at in range(0, count, step)]
         models = [model] if source is None else [model, source]
-        self._passages = [Passage(each, waves, OUTPUT_BYTES // len(models)) for each in models]
+        budget = OUTPUT_BYTES // len(models)
+        self._passages = [Passage(each, waves, budget, shelf) for each in models]
         self._main = self._passages[0]
         self._waves = len(waves)
         self.modules = self._main.modules

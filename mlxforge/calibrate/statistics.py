@@ -17,6 +17,7 @@ import numpy as np
 from mlxforge.calibrate.head import HeadSums
 from mlxforge.calibrate.hessians import Given
 from mlxforge.calibrate.run import Run
+from mlxforge.calibrate.shelf import Shelf
 from mlxforge.errors import ForgeError
 from mlxforge.models.layers.table import LayerTable
 from mlxforge.models.scoring.leaves.fixed import expert_count
@@ -39,14 +40,20 @@ AS_INPUT = 0.2  # between 0.1 and 0.3 a small trained model's divergence is leas
 
 
 def write_statistics(
-    model: nn.Module, table: LayerTable, windows: np.ndarray, folder: Path, progress: Progress
+    model: nn.Module,
+    table: LayerTable,
+    windows: np.ndarray,
+    folder: Path,
+    progress: Progress,
+    shelf: Shelf | None = None,
 ) -> None:
     """What comes into the layers of ``table`` over ``windows`` (int32 [samples, length]), for
     ``read_importances`` and mlxforge.calibrate.head."""
     paths = [layer.path for layer in table.layers if layer.quantizable]
     heads = {layer.path for layer in table.layers if layer.role in ("lm_head", "embeddings")}
     sums = HeadSums(table)
-    write_importances(measure_inputs(model, paths, windows, progress, heads, sums.add), folder)
+    found = measure_inputs(model, paths, windows, progress, heads, sums.add, shelf)
+    write_importances(found, folder)
     sums.write(folder)
 
 
@@ -57,16 +64,18 @@ def measure_inputs(
     progress: Progress,
     heads: Collection[str] = (),
     tell_head: Callable[[str, Given], None] = lambda path, given: None,
+    shelf: Shelf | None = None,
 ) -> dict[str, Importance]:
     """Run ``model`` over ``windows`` (int32 [samples, length]) and measure the layers at ``paths``.
 
     Those in ``heads`` come last: the logits, which would be the largest product, are not computed.
-    ``tell_head`` is given their paths and what comes into them, wave by wave.
+    ``tell_head`` is given their paths and what comes into them, wave by wave; ``shelf`` has what
+    blocks hand on.
     Layers that were given nothing are left out. Raises ForgeError that names the first layer
     whose inputs are not finite. The sums are float64, over waves of a fixed number of windows, so
     that they depend on nothing but model and windows.
     """
-    run = Run(model, paths, windows)
+    run = Run(model, paths, windows, shelf=shelf)
     experts = {path: expert_count(run.modules[path]) for path in run.paths}
     sums: dict[str, np.ndarray] = {}
     tokens: dict[str, np.ndarray] = {}

@@ -75,7 +75,9 @@ def peak_bytes(project: Project, node: Node, table: LayerTable, size: ModelSize)
     if node.kind in ("calibrate", "baseline", "answers", "evaluate", *LEARNERS):
         prompted = isinstance(node.step, Evaluate) and bool(node.step.prompts)
         talks = prompted or "answers" in (node.kind, *dict(node.inputs))
-        learned = learning_bytes(table, _calibration_tokens(node)) if node.kind in LEARNERS else 0
+        learned = 0
+        if node.kind in LEARNERS:
+            learned = learning_bytes(node.kind, table, _calibration_tokens(node))
         return PROCESS_BYTES + SCORING_BYTES + _kept_bytes(size, talks) + learned
     return PROCESS_BYTES if isinstance(node.step, Download) else None
 

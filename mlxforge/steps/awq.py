@@ -30,6 +30,7 @@ class Awq(Learned):
 
         from mlxforge.calibrate.awq.scalers import usable
         from mlxforge.calibrate.awq.scaling import Scaling
+        from mlxforge.calibrate.memory import shelf_for
         from mlxforge.calibrate.run import Run
         from mlxforge.models.layers.assign import affine_schemes, assign
         from mlxforge.models.layers.inspection import Inspection
@@ -44,11 +45,12 @@ class Awq(Learned):
         windows = np.load(inputs["calibration"] / "tokens.npy")
         kept = inputs["checkpoints"]
         writer = ChosenWriter(out, kept)
-        run = Run(model, affine_schemes(assignments), windows)
         settings = self.settings(Settings)
         cast = table.cast(self.dtype)
-        scaling = Scaling(run, assignments, cast, pairs, settings, writer, kept)
-        with run.ready():
-            scaling.go(progress)
+        with shelf_for(self.kind, table, windows, out) as shelf:
+            run = Run(model, affine_schemes(assignments), windows, shelf=shelf)
+            scaling = Scaling(run, assignments, cast, pairs, settings, writer, kept)
+            with run.ready():
+                scaling.go(progress)
         writer.finish(notes={"pairs": scaling.notes, "without": without})
         return {}

@@ -32,6 +32,7 @@ class Calibrate(SourceStep):
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
         import numpy as np
 
+        from mlxforge.calibrate.memory import shelf_for
         from mlxforge.calibrate.statistics import write_statistics
         from mlxforge.calibrate.windows import calibration_windows
         from mlxforge.models.layers.inspection import Inspection
@@ -46,4 +47,6 @@ class Calibrate(SourceStep):
         np.save(out / "tokens.npy", windows)
         model = load_for_scoring(inputs["source"], keep=False, exact=True)
         check_tokens(model, windows)
-        write_statistics(model, Inspection(inputs["layers"]).table, windows, out, progress)
+        table = Inspection(inputs["layers"]).table
+        with shelf_for(self.kind, table, windows, out) as shelf:
+            write_statistics(model, table, windows, out, progress, shelf)

@@ -37,11 +37,10 @@ class Dwq(Learned):
         from mlxforge.calibrate.distill.train import train
         from mlxforge.calibrate.distill.tuned import write_tuned
         from mlxforge.calibrate.distill.verdict import judge
-        from mlxforge.calibrate.memory import check_room
+        from mlxforge.calibrate.memory import shelf_for
         from mlxforge.calibrate.statistics import read_importances
         from mlxforge.models.layers.assign import affine_schemes, assign
         from mlxforge.models.layers.inspection import Inspection
-        from mlxforge.models.memory import available_bytes
         from mlxforge.models.scoring.loading import load_for_scoring
         from mlxforge.models.streaming.tensors import open_tensors
         from mlxforge.models.threads import one_thread_per_product
@@ -52,8 +51,6 @@ class Dwq(Learned):
         windows = np.load(inputs["calibration"] / "tokens.npy")
         batches = deal(windows, settings.batch_size)
         table = Inspection(inputs["layers"]).table
-        samples, length = windows.shape
-        check_room(self.kind, table, samples, length, available_bytes())
         source = load_for_scoring(inputs["source"], keep=False, exact=True)
         student = load_for_scoring(inputs["start"], keep=False, exact=True)
         tensors = open_tensors(inputs["start"])
@@ -64,8 +61,10 @@ class Dwq(Learned):
             with read_chosen(inputs["chosen"]) as chosen:
                 changed, moved = chosen.tensors, chosen.moved()
         pair = Pair(source, student, tensors, batches, importances, moved)
+        kept = Kept(inputs["checkpoints"])
         with one_thread_per_product():
-            solved = train(pair, settings, Kept(inputs["checkpoints"]), progress)
+            with shelf_for(self.kind, table, windows, out) as shelf:
+                solved = train(pair, settings, kept, progress, shelf)
             verdict = judge(pair, {number: found.values for number, found in solved.items()})
         names = {stage.number: stage.name for stage in pair.stages}
         paths = affine_schemes(assign(table, self.wanted()))

@@ -33,10 +33,9 @@ class Gptq(Learned):
         from mlxforge.calibrate.gptq.sequential import quantize_in_sequence
         from mlxforge.calibrate.gptq.solver import Solver
         from mlxforge.calibrate.head import read_heads
-        from mlxforge.calibrate.memory import check_room
+        from mlxforge.calibrate.memory import shelf_for
         from mlxforge.models.layers.assign import assign
         from mlxforge.models.layers.inspection import Inspection
-        from mlxforge.models.memory import available_bytes
         from mlxforge.models.scoring.loading import load_for_scoring
         from mlxforge.models.writing.chosen import ChosenWriter
 
@@ -45,13 +44,12 @@ class Gptq(Learned):
         solver = Solver(chosen, table.cast(self.dtype), self.settings(Settings))
         windows = np.load(inputs["calibration"] / "tokens.npy")
         heads = read_heads(inputs["calibration"])
-        samples, length = windows.shape
-        check_room(self.kind, table, samples, length, available_bytes())
         model, source = (
             load_for_scoring(inputs["source"], keep=False, exact=True) for _ in range(2)
         )
         writer = ChosenWriter(out, inputs["checkpoints"])
         codes = Codes(writer, solver)
-        quantize_in_sequence(model, source, windows, heads, solver, codes, progress)
+        with shelf_for(self.kind, table, windows, out) as shelf:
+            quantize_in_sequence(model, source, windows, heads, solver, codes, progress, shelf)
         writer.finish()
         return {}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import mlx.core as mx
+import numpy as np
 import pytest
 
-from mlxforge.calibrate.memory import check_room, learning_bytes
+from mlxforge.calibrate.memory import room_for_states, shelf_for
 from mlxforge.errors import ForgeError
 from mlxforge.models.layers.inspect import inspect_model
 from mlxforge.models.layers.table import LayerTable
@@ -22,17 +25,28 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> LayerTable:
 
 
 def test_the_samples_that_are_named_fit_and_one_more_does_not(table: LayerTable) -> None:
-    free = learning_bytes(table, 37 * 512) + 5
-    check_room("gptq", table, 37, 512, free)
-    with pytest.raises(ForgeError, match=r"gptq needs about .+ for 128 samples of 512") as told:
-        check_room("gptq", table, 128, 512, free)
-    assert told.value.hint == "calibrate: {samples: 37} fits"
-    fitting = int(re.findall(r"\d+", told.value.hint)[0])
+    free, disk = 10 << 20, 30_000_000
+    room = room_for_states("gptq", table, 8, 512, free, disk)
+    assert 0 < room < free
+    with pytest.raises(ForgeError, match=r"gptq needs about .+ for what 99999 samples of 512") as e:
+        room_for_states("gptq", table, 99_999, 512, free, disk)
+    fitting = int(re.findall(r"\d+", e.value.hint or "")[0])
+    assert e.value.hint == f"calibrate: {{samples: {fitting}}} fits"
+    room_for_states("gptq", table, fitting, 512, free, disk)
     with pytest.raises(ForgeError):
-        check_room("gptq", table, fitting + 1, 512, free)
+        room_for_states("gptq", table, fitting + 1, 512, free, disk)
 
 
-def test_a_layer_that_does_not_fit_alone_is_told_as_that(table: LayerTable) -> None:
-    with pytest.raises(ForgeError) as told:
-        check_room("gptq", table, 1, 16, 1000)
-    assert told.value.hint and "its widest layer alone does not fit" in told.value.hint
+@pytest.mark.parametrize("kind", ["gptq", "awq", "dwq", "calibrate"])
+def test_a_layer_that_does_not_fit_alone_is_told_as_that(kind: str, table: LayerTable) -> None:
+    with pytest.raises(ForgeError, match=f"{kind} needs about") as told:
+        room_for_states(kind, table, 1, 16, 1000, 1 << 40)
+    assert told.value.hint and "scales: search" in told.value.hint
+
+
+def test_the_shelf_is_gone_with_what_needed_it(table: LayerTable, tmp_path: Path) -> None:
+    with shelf_for("gptq", table, np.zeros((2, 16)), tmp_path) as shelf:
+        states = shelf.states(1)
+        states[0] = mx.zeros(10)
+        assert len([*tmp_path.iterdir()]) == 1
+    assert not [*tmp_path.iterdir()]

@@ -14,6 +14,7 @@ from mlxforge.calibrate import run as runs
 from mlxforge.calibrate.hessians import Hessian, Sums
 from mlxforge.calibrate.observe import observed
 from mlxforge.calibrate.run import Run
+from mlxforge.calibrate.shelf import Shelf
 from mlxforge.models.layers.inspect import inspect_model
 from mlxforge.models.scoring.leaves.fixed import expert_count, fix_weight, weight_of
 from mlxforge.models.scoring.leaves.layers import HeldLinear
@@ -48,10 +49,12 @@ def inputs_of(model: nn.Module, path: str) -> np.ndarray:
     return np.concatenate([x.reshape(-1, x.shape[-1]) for x in seen])
 
 
-def hessians(folder: Path, beside: bool = True) -> dict[tuple[str, int | None], Hessian]:
+def hessians(
+    folder: Path, beside: bool = True, shelf: Shelf | None = None
+) -> dict[tuple[str, int | None], Hessian]:
     """Of all stages, where each layer is rounded when its stage has passed."""
     model, source = (load_for_scoring(folder, keep=False, exact=True) for _ in range(2))
-    run = Run(model, paths_of(folder), WINDOWS, source if beside else None)
+    run = Run(model, paths_of(folder), WINDOWS, source if beside else None, shelf)
     found = {}
     for stage in run.stages():
         found |= {(stage[0], expert): hessian for expert, hessian in run.inputs(stage)}
@@ -102,6 +105,16 @@ def test_what_is_remembered_of_a_block_changes_nothing(
             continue
         assert entry.drift is not None and found[key].drift is not None
         assert np.array_equal(entry.drift, found[key].drift), key
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3_moe", "mamba2"])
+def test_states_that_wait_on_disk_give_the_same(name: str, tmp_path: Path) -> None:
+    folder = write(TEXT[name](), tmp_path / name)
+    (tmp_path / "shelf").mkdir()
+    found = hessians(folder, shelf=Shelf(1000, tmp_path / "shelf"))
+    assert len([*(tmp_path / "shelf").iterdir()]) > 1
+    for key, entry in hessians(folder).items():
+        assert np.array_equal(entry.matrix, found[key].matrix), key
 
 
 def test_a_layer_multiplies_a_wave_once_for_each_of_its_weights(

@@ -22,9 +22,9 @@ from mlxforge.calibrate.distill.divergence import Head, divergence
 from mlxforge.calibrate.distill.flows import flowing
 from mlxforge.calibrate.distill.pair import Pair, Stage
 from mlxforge.calibrate.distill.student import Layers
+from mlxforge.calibrate.shelf import States
 
 __all__ = [
-    "States",
     "block_problem",
     "head_problem",
     "held",
@@ -33,9 +33,6 @@ __all__ = [
 ]
 
 TINY = 1e-20
-
-States = list[Any]
-"""What a block has given for each batch: mostly float32 [windows, length, width]."""
 
 
 def block_problem(

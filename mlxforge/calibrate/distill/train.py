@@ -8,6 +8,7 @@ from mlxforge.calibrate.distill.kept import Kept
 from mlxforge.calibrate.distill.pair import Pair
 from mlxforge.calibrate.distill.solve import Solved, keep_values, kept_values, solve
 from mlxforge.calibrate.distill.through import through_problem
+from mlxforge.calibrate.shelf import Shelf
 from mlxforge.models.memory import available_bytes
 from mlxforge.models.scoring.leaves.remembered import remembered
 from mlxforge.progress import Progress
@@ -16,8 +17,11 @@ from mlxforge.recipe.methods import Dwq as Settings
 __all__ = ["train"]
 
 
-def train(pair: Pair, settings: Settings, kept: Kept, progress: Progress) -> dict[int, Solved]:
+def train(
+    pair: Pair, settings: Settings, kept: Kept, progress: Progress, shelf: Shelf | None = None
+) -> dict[int, Solved]:
     """By the number of a stage what became of it; stages with nothing to train are left out.
+    ``shelf`` has what blocks hand on.
 
     Whatever ``kept`` holds of a run before is taken up, and leads to the same values. Raises
     ForgeError where the memory does not do for the scope.
@@ -27,7 +31,7 @@ def train(pair: Pair, settings: Settings, kept: Kept, progress: Progress) -> dic
         if not done and (pair.whole or settings.scope == "model"):
             check_fits(pair, available_bytes())
         if settings.scope == "blocks" or pair.whole:
-            train_blocks(pair, settings, kept, progress)
+            train_blocks(pair, settings, kept, progress, shelf or Shelf())
         elif not done:
             _train_model(pair, settings, kept, progress)
     found = {stage.number: kept_values(kept, stage) for stage in pair.stages}

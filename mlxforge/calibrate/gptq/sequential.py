@@ -14,6 +14,7 @@ import numpy as np
 from mlxforge.calibrate.gptq.codes import Codes
 from mlxforge.calibrate.gptq.solver import Solver
 from mlxforge.calibrate.run import Run
+from mlxforge.calibrate.shelf import Shelf
 from mlxforge.models.scoring.leaves.fixed import fix_weight, has_matrix, weight_of
 from mlxforge.progress import Progress
 from mlxforge.quantize.affine import Affine
@@ -29,16 +30,18 @@ def quantize_in_sequence(
     solver: Solver,
     codes: Codes,
     progress: Progress,
+    shelf: Shelf | None = None,
 ) -> None:
     """Quantize the layers of ``model`` that ``solver`` can solve; weights are float32, as are those
     of ``source``: the same once more, which stays as it is.
 
     ``windows`` is int32 [samples, length]. ``heads``: by the paths of embeddings whose weight
     a head has too, the mean of x x^T over what comes into it, [columns, columns]. Layers whose
-    ``codes`` are known are not solved again: the windows only pass them. Raises ForgeError that
+    ``codes`` are known are not solved again: the windows only pass them. Between blocks they are on
+    ``shelf``. Raises ForgeError that
     names the layer whose inputs are not finite.
     """
-    run = Run(model, solver.paths, windows, source)
+    run = Run(model, solver.paths, windows, source, shelf)
     first = [path for path in solver.embeddings if has_matrix(run.modules[path])]
     done: set[str] = set()
 

@@ -15,6 +15,7 @@ from mlxforge.calibrate.distill.pair import deal
 from mlxforge.calibrate.distill.solve import Solved
 from mlxforge.calibrate.distill.train import train
 from mlxforge.calibrate.distill.verdict import judge
+from mlxforge.calibrate.shelf import Shelf
 from mlxforge.errors import ForgeError
 from mlxforge.models.scoring.leaves.trained import multiplied_by
 from tests.calibrate.distill.common import WINDOWS, pair_of, quiet, rounded, settings, trained
@@ -208,3 +209,15 @@ def test_a_model_that_is_trained_whole_without_being_asked_has_to_fit_as_well(
     with pytest.raises(ForgeError, match=said) as refused:
         trained(*models("gemma4"), settings(), tmp_path / "kept")
     assert "method: gptq" in (refused.value.hint or "")
+
+
+def test_states_that_wait_on_disk_give_the_same_bytes(models: Models, tmp_path: Path) -> None:
+    source, start = models("llama")
+    whole = trained(source, start, settings(), tmp_path / "whole")
+    shelf, kept = tmp_path / "shelf", tmp_path / "kept"
+    shelf.mkdir()
+    kept.mkdir()
+    pair = pair_of(source, start)
+    found = train(pair, settings(), Kept(kept), quiet, Shelf(30_000, shelf))
+    assert len([*shelf.iterdir()]) > 1
+    assert same(found, whole)

@@ -1,0 +1,95 @@
+"""What blocks hand on comes back with the same bits, from memory and from disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mlx.utils import tree_flatten
+
+from mlxforge.calibrate.shelf import Shelf
+
+BF16 = mx.array([[1.0, float("nan")], [-0.0, 3e38]], dtype=mx.bfloat16)
+KINDS = (mx.float32, mx.float16, mx.bfloat16, mx.int32, mx.uint8, mx.bool_)
+
+
+def bits(state: Any) -> list[tuple[str, Any]]:
+    """Every leaf with its path; of arrays dtype, shape and bytes."""
+    return [
+        (path, (leaf.dtype, leaf.shape, bytes(memoryview(leaf)))
+         if isinstance(leaf, mx.array) else leaf)
+        for path, leaf in tree_flatten(state)
+    ]  # fmt: skip
+
+
+def arrays(seed: int, kind: int) -> mx.array:
+    rng = np.random.default_rng(seed)
+    shape = tuple(rng.integers(1, 4, size=rng.integers(0, 4)))
+    return mx.array(rng.integers(-9, 9, size=shape)).astype(KINDS[kind])
+
+
+leaves = st.one_of(
+    st.builds(arrays, st.integers(0, 99), st.integers(0, len(KINDS) - 1)),
+    st.none(), st.integers(0, 5),
+)  # fmt: skip
+trees = st.recursive(
+    leaves,
+    lambda inner: st.one_of(
+        st.lists(inner, min_size=1, max_size=3),
+        st.tuples(inner, inner),
+        st.dictionaries(st.sampled_from("abc"), inner, min_size=1, max_size=3),
+    ),
+    max_leaves=5,
+)
+
+
+@given(puts=st.lists(st.tuples(st.integers(0, 3), trees), max_size=12), room=st.integers(0, 200))
+def test_what_was_put_last_is_what_is_there(puts: list[tuple[int, Any]], room: int) -> None:
+    with TemporaryDirectory() as folder:
+        states = Shelf(room, Path(folder)).states(4)
+        expected: dict[int, Any] = {}
+        for number, state in puts:
+            states[number] = state
+            expected[number] = bits(state)
+            assert {n: bits(states[n]) for n in expected} == expected
+
+
+def test_every_bit_of_every_dtype_comes_back_from_disk(tmp_path: Path) -> None:
+    states = Shelf(0, tmp_path).states(1)
+    state = {"x": BF16, "more": (mx.array(2.5), [mx.arange(6).reshape(2, 3)[:, ::2], None])}
+    states[0] = state
+    assert not states.in_memory and [*tmp_path.iterdir()]
+    assert bits(states[0]) == bits(state)
+
+
+def test_memory_holds_no_more_than_it_has_room_for(tmp_path: Path) -> None:
+    shelf = Shelf(1000, tmp_path)
+    first, second = shelf.states(3), shelf.states(3)
+    for number in range(3):
+        first[number] = second[number] = mx.zeros(100)  # 400 bytes
+    assert len([*tmp_path.iterdir()]) == 4
+    first[0] = None
+    second[0] = mx.ones(100)  # stays where it was: there is room for one
+    second[1] = mx.full(100, 2.0)  # from disk into the room that was given back
+    assert second[1].sum().item() == 200 and second[0].sum().item() == 100
+    assert not first.in_memory and not second.in_memory
+
+
+def test_without_a_folder_everything_stays_in_memory() -> None:
+    states = Shelf().states(2)
+    states[0] = states[1] = mx.zeros((1000, 1000))
+    assert states.in_memory and len(states) == 2
+
+
+def test_a_disk_that_is_full_is_told_and_nothing_is_taken_for_whole(tmp_path: Path) -> None:
+    (tmp_path / "1-0.npy").symlink_to("/dev/full")
+    states = Shelf(0, tmp_path).states(1)
+    with pytest.raises(OSError, match="No space left"):
+        states[0] = mx.zeros(100_000)
+    assert states[0] is None
