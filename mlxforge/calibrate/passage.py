@@ -33,7 +33,7 @@ class Passage:
         self.index = 0
         self.outputs = Outputs(self.modules, budget)
         self._blocks = Blocks(model, waves[0][:1, :PROBE])
-        self._before = shelf.states(len(waves))
+        self.states = shelf.states(len(waves))
 
     @property
     def count(self) -> int:
@@ -47,13 +47,13 @@ class Passage:
 
             def go(wave: int) -> Any:
                 with self.outputs.of(wave):
-                    return run(self.waves[wave], self._before[wave])
+                    return run(self.waves[wave], self.states[wave])
 
             yield go
 
     def leave(self, wave: int, after: Any) -> None:
         """What the block in hand made of a wave; all waves leave before the next is entered."""
-        self._before[wave] = after
+        self.states[wave] = after
 
     def enter(self, index: int) -> None:
         self.outputs.clear()
@@ -62,7 +62,7 @@ class Passage:
     def attempt(self) -> None:
         """The block in hand on a few tokens. What modules made without evaluating it, such as
         frequencies, is evaluated by this thread: threads may only share what is."""
-        tokens, before = self.waves[0], self._before[0]
+        tokens, before = self.waves[0], self.states[0]
         if before is None or joinable(before, *tokens.shape):
             tokens = tokens[:1, :PROBE]
             before = part(before, 0, 0, PROBE)

@@ -25,7 +25,7 @@ import numpy as np
 from mlxforge.calibrate.hessians import Given, Hessian, Sums, experts_at_once
 from mlxforge.calibrate.observe import observed
 from mlxforge.calibrate.passage import Passage
-from mlxforge.calibrate.shelf import Shelf
+from mlxforge.calibrate.shelf import Shelf, States
 from mlxforge.models.scoring.leaves.fixed import expert_count, forget_weight, has_matrix
 from mlxforge.models.scoring.leaves.remembered import remembered
 from mlxforge.models.scoring.loading import attention
@@ -48,8 +48,8 @@ class _Enough(Exception):
 
 class Run:
     """``windows`` (int32 [samples, length]) in ``model``, and in ``source`` beside it, between
-    blocks on ``shelf``. ``index``: the block that they have come to; ``paths``: those that can be
-    watched."""
+    blocks on ``shelf``. ``index``: the block that they have come to; ``waves``: in how many parts;
+    ``paths``: those that can be watched."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Run:
         budget = OUTPUT_BYTES // len(models)
         self._passages = [Passage(each, waves, budget, shelf) for each in models]
         self._main = self._passages[0]
-        self._waves = len(waves)
+        self.waves = len(waves)
         self.modules = self._main.modules
         self.paths = [path for path in paths if has_matrix(self.modules[path])]
 
@@ -85,15 +85,24 @@ class Run:
             yield
 
     @property
+    def states(self) -> States:
+        """What the waves are between two blocks."""
+        return self._main.states
+
+    @property
     def passes(self) -> int:
         """Of a wave through a block, in all."""
-        return self._waves * self._main.count
+        return self.waves * self._main.count
 
     def through(
-        self, look: Callable[[str, mx.array, mx.array | None], T], last: Collection[str]
+        self,
+        look: Callable[[str, mx.array, mx.array | None], T],
+        last: Collection[str],
+        first: int = 0,
     ) -> Iterator[list[tuple[str, T]]]:
-        """What ``look`` makes of what comes into layers, pass after pass, block after block. What
-        comes after a layer of ``last`` is not run."""
+        """What ``look`` makes of what comes into layers, pass after pass, block after block from
+        ``first`` on, which ``states`` stand before. What comes after a layer of ``last`` is not
+        run."""
         own, main = threading.local(), self._main
 
         def tell(path: str, x: mx.array, chosen: mx.array | None) -> None:
@@ -101,7 +110,7 @@ class Run:
             if path in last:
                 raise _Enough
 
-        for index in range(main.count):
+        for index in range(first, main.count):
             main.enter(index)
             if index == main.count - 1:  # what was tried when the blocks were found is the rest
                 main.attempt()
@@ -204,7 +213,7 @@ class Run:
                 passage.leave(wave, after)
 
     def _each(self, job: Callable[[int], T]) -> Iterator[T]:
-        waves = range(self._waves)
+        waves = range(self.waves)
         if mx.default_device() != mx.Device(mx.cpu):
             yield from map(job, waves)
             return

@@ -14,8 +14,10 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from mlxforge.calibrate.halts import Halts
 from mlxforge.calibrate.head import HeadSums
 from mlxforge.calibrate.hessians import Given
+from mlxforge.calibrate.kept import Kept
 from mlxforge.calibrate.run import Run
 from mlxforge.calibrate.shelf import Shelf
 from mlxforge.errors import ForgeError
@@ -46,13 +48,14 @@ def write_statistics(
     folder: Path,
     progress: Progress,
     shelf: Shelf | None = None,
+    kept: Kept | None = None,
 ) -> None:
     """What comes into the layers of ``table`` over ``windows`` (int32 [samples, length]), for
-    ``read_importances`` and mlxforge.calibrate.head."""
+    ``read_importances`` and mlxforge.calibrate.head. What a run before has ``kept`` is taken up."""
     paths = [layer.path for layer in table.layers if layer.quantizable]
     heads = {layer.path for layer in table.layers if layer.role in ("lm_head", "embeddings")}
     sums = HeadSums(table)
-    found = measure_inputs(model, paths, windows, progress, heads, sums.add, shelf)
+    found = measure_inputs(model, paths, windows, progress, heads, sums.add, shelf, kept)
     write_importances(found, folder)
     sums.write(folder)
 
@@ -65,20 +68,22 @@ def measure_inputs(
     heads: Collection[str] = (),
     tell_head: Callable[[str, Given], None] = lambda path, given: None,
     shelf: Shelf | None = None,
+    kept: Kept | None = None,
 ) -> dict[str, Importance]:
     """Run ``model`` over ``windows`` (int32 [samples, length]) and measure the layers at ``paths``.
 
     Those in ``heads`` come last: the logits, which would be the largest product, are not computed.
     ``tell_head`` is given their paths and what comes into them, wave by wave; ``shelf`` has what
-    blocks hand on.
+    blocks hand on, and what a run before has ``kept`` is taken up.
     Layers that were given nothing are left out. Raises ForgeError that names the first layer
     whose inputs are not finite. The sums are float64, over waves of a fixed number of windows, so
     that they depend on nothing but model and windows.
     """
     run = Run(model, paths, windows, shelf=shelf)
     experts = {path: expert_count(run.modules[path]) for path in run.paths}
-    sums: dict[str, np.ndarray] = {}
-    tokens: dict[str, np.ndarray] = {}
+    halts = Halts(kept, {"source": run.states}) if kept else None
+    first, known = halts.found() if halts else (0, {})
+    sums, tokens = _recalled(known, "sums", np.float64), _recalled(known, "tokens", np.int64)
 
     def look(
         path: str, x: mx.array, chosen: mx.array | None
@@ -92,14 +97,33 @@ def measure_inputs(
         return found, count, (x, chosen) if path in heads else None
 
     with run.ready():
-        for done, given in enumerate(run.through(look, heads), start=1):
+        begun = first * run.waves
+        for done, given in enumerate(run.through(look, heads, first), start=begun + 1):
             for path, (found, count, last) in given:
                 sums[path] = sums[path] + found if path in sums else found
                 tokens[path] = tokens[path] + count if path in tokens else count
                 if last is not None:
                     tell_head(path, last)
             progress(done * windows.size // run.passes, windows.size, "tokens")
+            if halts and done % run.waves == 0 and done < run.passes:
+                halts.keep(done // run.waves, _noted("sums", sums) | _noted("tokens", tokens))
     return {path: means_of(sums[path], tokens[path]) for path in sums}
+
+
+def _noted(kind: str, arrays: Mapping[str, np.ndarray]) -> dict[str, mx.array]:
+    """As pairs of 32-bit words: not every device has 64-bit numbers."""
+    return {
+        f"{kind}/{path}": mx.array(array[None].view(np.uint32)) for path, array in arrays.items()
+    }
+
+
+def _recalled(noted: Mapping[str, mx.array], kind: str, dtype: type) -> dict[str, np.ndarray]:
+    start = f"{kind}/"
+    return {
+        name.removeprefix(start): np.asarray(np.array(pairs).view(dtype)[0])
+        for name, pairs in noted.items()
+        if name.startswith(start)
+    }
 
 
 def squares_of(x: mx.array, chosen: mx.array | None, experts: int) -> tuple[np.ndarray, np.ndarray]:

@@ -28,10 +28,12 @@ class Calibrate(SourceStep):
     backend = True
     blas = True
     one_blas_thread = True
+    checkpoints = True
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
         import numpy as np
 
+        from mlxforge.calibrate.kept import Kept
         from mlxforge.calibrate.memory import shelf_for
         from mlxforge.calibrate.statistics import write_statistics
         from mlxforge.calibrate.windows import calibration_windows
@@ -48,5 +50,6 @@ class Calibrate(SourceStep):
         model = load_for_scoring(inputs["source"], keep=False, exact=True)
         check_tokens(model, windows)
         table = Inspection(inputs["layers"]).table
+        kept = Kept(inputs["checkpoints"])
         with shelf_for(self.kind, table, windows, out) as shelf:
-            write_statistics(model, table, windows, out, progress, shelf)
+            write_statistics(model, table, windows, out, progress, shelf, kept)

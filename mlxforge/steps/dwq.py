@@ -32,11 +32,11 @@ class Dwq(Learned):
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> dict[str, str]:
         import numpy as np
 
-        from mlxforge.calibrate.distill.kept import Kept
         from mlxforge.calibrate.distill.pair import Pair, deal
         from mlxforge.calibrate.distill.train import train
         from mlxforge.calibrate.distill.tuned import write_tuned
         from mlxforge.calibrate.distill.verdict import judge
+        from mlxforge.calibrate.kept import Kept
         from mlxforge.calibrate.memory import shelf_for
         from mlxforge.calibrate.statistics import read_importances
         from mlxforge.models.layers.assign import affine_schemes, assign

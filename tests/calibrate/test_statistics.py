@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import mlx.core as mx
@@ -12,6 +14,7 @@ import pytest
 from mlx_lm.utils import load_model
 
 from mlxforge.calibrate.head import read_heads
+from mlxforge.calibrate.kept import Kept
 from mlxforge.calibrate.statistics import (
     measure_inputs,
     read_importances,
@@ -186,3 +189,49 @@ def test_a_head_is_the_embeddings_that_are_used_as_one(name: str, tmp_path: Path
 def test_a_head_of_its_own_is_no_embeddings(untied: Path, tmp_path: Path) -> None:
     write_statistics(load_for_scoring(untied), table_of(untied), WINDOWS, tmp_path, quiet)
     assert read_heads(tmp_path) == {}
+
+
+class Killed(Exception):
+    pass
+
+
+@dataclass
+class Until:
+    """Ends a run with its report number ``fatal``, unless it is the last one."""
+
+    fatal: int
+    reports: list[int] = field(default_factory=list)
+
+    def __call__(self, done: int, total: int, unit: str) -> None:
+        self.reports.append(done)
+        if len(self.reports) == self.fatal and done < total:
+            raise Killed
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3_moe", "gemma3_text", "mamba2"])
+def test_killed_again_and_again_it_goes_on_and_gives_the_same_bytes(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlxforge.calibrate.kept.EVERY", 0)
+    monkeypatch.setattr("mlxforge.calibrate.run.WAVE_TOKENS", 96)  # 3 waves
+    source = write({**PLAIN, **HYBRID}[name](), tmp_path / name)
+    table, folders = table_of(source), {n: tmp_path / n for n in ("whole", "killed", "kept")}
+    for folder in folders.values():
+        folder.mkdir()
+
+    def measure(out: str, until: Callable[[int, int, str], None], kept: Kept | None) -> None:
+        model = load_for_scoring(source, exact=True)
+        write_statistics(model, table, WINDOWS, folders[out], until, kept=kept)
+
+    measure("whole", quiet, None)
+    begun: list[int] = []
+    for fatal in range(1, 100):
+        until = Until(fatal)
+        with suppress(Killed):
+            measure("killed", until, Kept(folders["kept"]))
+            break
+        begun.append(until.reports[0])
+    assert len({*begun}) > 1, "it always began at the first block"
+    for file in sorted(folders["whole"].iterdir()):
+        assert file.read_bytes() == (folders["killed"] / file.name).read_bytes(), file.name
+    assert len([*folders["kept"].glob("at-*")]) == 3, "states of one block are kept, no more"

@@ -8,23 +8,20 @@ room.
 
 from __future__ import annotations
 
-import mlx.core as mx
-
 from mlxforge.calibrate.blocks import Blocks
 from mlxforge.calibrate.distill.descent import Parameters, Problem
 from mlxforge.calibrate.distill.divergence import Head
-from mlxforge.calibrate.distill.kept import Kept, Pace
 from mlxforge.calibrate.distill.objective import block_problem, head_problem, model_problem
 from mlxforge.calibrate.distill.pair import Pair, Stage
 from mlxforge.calibrate.distill.solve import keep_values, kept_values, solve
 from mlxforge.calibrate.distill.student import Layers
+from mlxforge.calibrate.halts import Halts
+from mlxforge.calibrate.kept import Kept
 from mlxforge.calibrate.shelf import Shelf, States
 from mlxforge.progress import Progress
 from mlxforge.recipe.methods import Dwq as Settings
 
 __all__ = ["train_blocks"]
-
-STATES = "states"
 
 
 def train_blocks(
@@ -45,10 +42,10 @@ class _Run:
         self._pair, self._settings = pair, settings
         self._kept, self._progress = kept, progress
         self._tokens = pair.batches.tokens
-        self._pace = Pace()
         self._source = shelf.states(len(self._tokens))
         self._student = shelf.states(len(self._tokens))
-        self.first = self._found_states()
+        self._halts = Halts(kept, {"source": self._source, "student": self._student})
+        self.first, _ = self._halts.found()
 
     def train(self, stage: Stage) -> None:
         """Train ``stage``, and take all batches past it."""
@@ -63,8 +60,7 @@ class _Run:
         if block:
             with layers.used(parameters, decoded=True):
                 self._pass(self._pair.student, stage, self._student)
-            if self._pace.due():
-                self._keep_states(stage.number + 1)
+            self._halts.keep(stage.number + 1)
         iterations = self._settings.iterations
         self._progress((stage.number + 1) * iterations, self._total(), "iterations")
 
@@ -93,27 +89,3 @@ class _Run:
 
     def _total(self) -> int:
         return len(self._pair.stages) * self._settings.iterations
-
-    def _keep_states(self, stage: int) -> None:
-        """What comes into ``stage``, where it is plain arrays in memory; else the way there is gone
-        again."""
-        states = {"source": self._source, "student": self._student}
-        if not all(values.in_memory for values in states.values()):
-            return
-        arrays = {
-            f"{name}/{batch}": value
-            for name, values in states.items()
-            for batch, value in enumerate(values)
-        }
-        if all(isinstance(value, mx.array) for value in arrays.values()):
-            self._kept.save(STATES, arrays, stage=stage)
-
-    def _found_states(self) -> int:
-        found = self._kept.load(STATES)
-        if found is None:
-            return 0
-        arrays, facts = found
-        for batch in range(len(self._tokens)):
-            self._source[batch] = arrays[f"source/{batch}"]
-            self._student[batch] = arrays[f"student/{batch}"]
-        return int(facts["stage"])

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mlxforge.calibrate.distill.descent import Descent, Parameters, Problem, State, descend
-from mlxforge.calibrate.distill.kept import Kept, Pace
 from mlxforge.calibrate.distill.pair import Stage
 from mlxforge.calibrate.distill.student import Values
+from mlxforge.calibrate.kept import Kept, Pace
 from mlxforge.recipe.methods import Dwq as Settings
 
 __all__ = ["Solved", "keep_values", "kept_values", "solve"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from mlxforge.calibrate.distill.blockwise import train_blocks
 from mlxforge.calibrate.distill.fitting import check_fits
-from mlxforge.calibrate.distill.kept import Kept
 from mlxforge.calibrate.distill.pair import Pair
 from mlxforge.calibrate.distill.solve import Solved, keep_values, kept_values, solve
 from mlxforge.calibrate.distill.through import through_problem
+from mlxforge.calibrate.kept import Kept
 from mlxforge.calibrate.shelf import Shelf
 from mlxforge.models.memory import available_bytes
 from mlxforge.models.scoring.leaves.remembered import remembered

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mlxforge.calibrate.distill.kept import Kept
 from mlxforge.calibrate.distill.pair import Pair, deal
 from mlxforge.calibrate.distill.solve import Solved
 from mlxforge.calibrate.distill.train import train
+from mlxforge.calibrate.kept import Kept
 from mlxforge.models.scoring.loading import load_for_scoring
 from mlxforge.models.streaming.tensors import open_tensors
 from mlxforge.recipe.methods import Dwq as Settings

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from mlxforge.calibrate.distill.fitting import check_fits, needed_bytes
-from mlxforge.calibrate.distill.kept import Kept
 from mlxforge.calibrate.distill.pair import deal
 from mlxforge.calibrate.distill.solve import Solved
 from mlxforge.calibrate.distill.train import train
 from mlxforge.calibrate.distill.verdict import judge
+from mlxforge.calibrate.kept import Kept
 from mlxforge.calibrate.shelf import Shelf
 from mlxforge.errors import ForgeError
 from mlxforge.models.scoring.leaves.trained import multiplied_by
@@ -134,7 +134,7 @@ def test_killed_and_run_again_it_ends_with_the_same_bytes(
     source, start = models("llama")
     wanted = settings(4, scope=scope)
     whole = trained(source, start, wanted, tmp_path / "whole")
-    monkeypatch.setattr("mlxforge.calibrate.distill.kept.EVERY", 0)
+    monkeypatch.setattr("mlxforge.calibrate.kept.EVERY", 0)
     pair, kept = pair_of(source, start), tmp_path / "killed"
     kept.mkdir()
 

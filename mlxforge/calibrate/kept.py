@@ -19,6 +19,7 @@ from mlxforge.store.sync import sync
 
 __all__ = ["Kept", "Pace"]
 
+PART = ".part"
 EVERY = 60.0  # seconds of work, at most, that a killed process loses
 
 
@@ -29,7 +30,7 @@ class Kept:
         self._folder = folder
 
     def save(self, name: str, arrays: Mapping[str, mx.array], **facts: Any) -> None:
-        staged = self._folder / f"{name}.part.safetensors"
+        staged = self._folder / f"{name}{PART}.safetensors"
         told = {key: json.dumps(value) for key, value in facts.items()}
         mx.save_safetensors(str(staged), dict(arrays), metadata=told)
         sync(staged)
@@ -47,6 +48,12 @@ class Kept:
 
     def drop(self, name: str) -> None:
         self._file(name).unlink(missing_ok=True)
+
+    def names(self, start: str) -> list[str]:
+        """Of all that are kept and begin so."""
+        end = ".safetensors"
+        found = (file.name.removesuffix(end) for file in self._folder.glob(f"{start}*{end}"))
+        return sorted(name for name in found if not name.endswith(PART))
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}.safetensors"
