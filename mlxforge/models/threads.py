@@ -8,9 +8,9 @@ the same everywhere, and each core takes some of them.
 from __future__ import annotations
 
 import ctypes
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from typing import TypeVar
 
 import mlx.core as mx
@@ -62,23 +62,22 @@ class Lanes:
         self._streams = [mx.new_stream(mx.default_device()) for _ in range(self.count)]
 
     def each(self, jobs: Iterable[Callable[[], T]]) -> Iterator[T]:
-        """What the jobs give, in their order, evaluated; a few of them at a time.
+        """What the jobs give, in their order, evaluated; as many at a time as there are streams.
 
-        A job builds a graph of arrays. One that evaluates on its way does so alone.
+        A job builds a graph of arrays. Graphs are evaluated in one call: MLX lets only so much of
+        a graph wait for its turn, and of two calls the second would begin when the first is
+        nearly done. (Side by side it takes them as far as its ``MLX_BFS_MAX_WIDTH`` allows.) A job
+        that evaluates on its way does so alone.
         """
-        running: deque[tuple[mx.Stream, T]] = deque()
-        free = deque(self._streams)
-        for job in jobs:
-            if not free:
-                stream, found = running.popleft()
-                mx.eval(found)
-                free.append(stream)
-                yield found
-            stream = free.popleft()
-            with mx.stream(stream):
-                found = job()
-                mx.async_eval(found)  # type: ignore[no-untyped-call]
-            running.append((stream, found))
-        for _, found in running:
+        waiting = iter(jobs)
+        while found := [
+            _on(stream, job)
+            for stream, job in zip(self._streams, islice(waiting, self.count), strict=False)
+        ]:
             mx.eval(found)
-            yield found
+            yield from found
+
+
+def _on(stream: mx.Stream, job: Callable[[], T]) -> T:
+    with mx.stream(stream):
+        return job()

@@ -29,6 +29,8 @@ class Step:
     blas: ClassVar[bool] = False  # whether an optimized BLAS is worth loading on a CPU
     # whether its bytes come out of products: a BLAS rounds otherwise with each number of threads
     one_blas_thread: ClassVar[bool] = False
+    # whether it evaluates graphs on several streams at once (see mlxforge.models.threads.Lanes)
+    side_by_side: ClassVar[bool] = False
     # whether ``inputs["checkpoints"]`` is a folder that outlives a killed run: the next run finds
     # there what the step left, itself to be judged whole or not; gone once the step is done
     checkpoints: ClassVar[bool] = False

@@ -28,6 +28,7 @@ class Dwq(Learned):
 
     kind = "dwq"
     version = 3
+    side_by_side = True
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> dict[str, str]:
         import numpy as np

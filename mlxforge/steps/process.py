@@ -27,6 +27,9 @@ glibc looks at it, and only at a program's start."""
 
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
+WIDE = {"MLX_BFS_MAX_WIDTH": "200"}
+"""MLX takes the operations of wider graphs one branch after the other, with its own 20 those of one
+stream after those of another."""
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 _running: set[subprocess.Popen[str]] = set()
@@ -52,6 +55,8 @@ def step_environment(step: Step) -> dict[str, str]:
         environment["HF_HUB_OFFLINE"] = "1"
     if step.one_blas_thread:
         environment |= dict.fromkeys(BLAS_THREADS, "1")
+    if step.side_by_side:
+        environment |= WIDE
     if step.large_pages:
         tunables = filter(None, (HUGE_PAGES, os.environ.get("GLIBC_TUNABLES")))
         environment["GLIBC_TUNABLES"] = ":".join(tunables)

@@ -21,6 +21,7 @@ class Sensitivity(Learned):
 
     kind = "sensitivity"
     version = 2
+    side_by_side = True
 
     @classmethod
     def shared(cls, wanted: Wanted) -> Wanted:
