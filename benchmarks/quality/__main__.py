@@ -67,9 +67,9 @@ def _chosen(names: list[str] | None) -> list[Variant]:
 def _measure(rooms: Rooms, chosen: list[Variant], again: bool, console: Console) -> int:
     failed = 0
     for variant in chosen:
-        if rooms.figures(variant) is not None and not again:
-            continue
         try:
+            if not again and rooms.answer(variant) is not None:
+                continue
             console.print(_line(variant, rooms.measure(variant)))
         except ForgeError as error:
             failed += 1

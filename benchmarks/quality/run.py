@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ LEARNED = ("calibrate", "sensitivity", *MAKERS)
 @dataclass(frozen=True)
 class Figures:
     """``kl``, ``kl_p99`` in nats over ``kinds`` of text; ``seconds`` and ``peak_bytes`` of what
-    makes the model of the source, what other variants share with it included."""
+    makes the model of the source, what other variants share with it included. ``answers``:
+    the share of the tokens of the source's own answers that are the likeliest to the model too."""
 
     perplexity: float
     kl: float
@@ -43,6 +44,7 @@ class Figures:
     bytes: int
     seconds: float
     peak_bytes: int
+    answers: float | None = None
 
 
 class Rooms:
@@ -77,6 +79,19 @@ class Rooms:
             **scored, bits_per_weight=8 * stored / self._parameters(variant.source),
             bytes=stored, seconds=seconds, peak_bytes=peak,
         )  # fmt: skip
+        return self._keep(variant, replace(found, answers=self._answers(variant, model)))
+
+    def answer(self, variant: Variant) -> Figures | None:
+        """What was measured before, with ``answers`` as well, where the model is there still."""
+        found = self.figures(variant)
+        model = self._theirs_at(variant)
+        if variant.side == "ours":
+            model = Project(self._project(variant.source)).model_link(variant.name)
+        if found is None or found.answers is not None or not model.is_dir():
+            return found
+        return self._keep(variant, replace(found, answers=self._answers(variant, model.resolve())))
+
+    def _keep(self, variant: Variant, found: Figures) -> Figures:
         path = self._result(variant)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(found), indent=1))
@@ -123,12 +138,15 @@ class Rooms:
         tokens = next(
             self._project(variant.source).glob("cache/artifacts/calibrate/*/data/tokens.npy")
         )
-        out = self._root / "theirs" / variant.name
+        out = self._theirs_at(variant)
         shutil.rmtree(out, ignore_errors=True)
         words = (variant.wish, str(variant.bits), str(self._source(variant.source)), str(tokens))
         program = "benchmarks.programs.upstream_quant"
         cost = measure(Command(("-m", program, *words, str(out)), ROOT), self._log)
         return out, cost.seconds, cost.memory
+
+    def _theirs_at(self, variant: Variant) -> Path:
+        return self._root / "theirs" / variant.name
 
     def _project(self, source: str) -> Path:
         project = self._root / source
@@ -155,5 +173,15 @@ class Rooms:
         found: dict[str, Any] = json.loads(result.read_bytes())
         return found
 
-    def _run(self, *words: str | Path) -> None:
-        measure(Command(("-m", "benchmarks.programs.scored", *map(str, words)), ROOT), self._log)
+    def _answers(self, variant: Variant, model: Path) -> float:
+        out = self._compared(variant.source)
+        given, result = out / "answers.npy", self._root / "answers.json"
+        if not given.is_file():
+            source, tokens = self._source(variant.source), out / "tokens.npy"
+            self._run("source", source, tokens, given, program="answered")
+        self._run("model", model, given, result, program="answered")
+        return float(json.loads(result.read_bytes())["answers"])
+
+    def _run(self, *words: str | Path, program: str = "scored") -> None:
+        module = f"benchmarks.programs.{program}"
+        measure(Command(("-m", module, *map(str, words)), ROOT), self._log)

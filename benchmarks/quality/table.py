@@ -16,6 +16,7 @@ Measured = Mapping[Variant, Figures]
 
 HEADS = (
     "method", "", "bits", "per weight", "perplexity", "KL", "left of rtn's", "KL p99", "top-1",
+    "answers",
     "code / technical / languages / stories", "wall", "peak",
 )  # fmt: skip
 
@@ -58,6 +59,7 @@ def _rows(measured: Measured) -> Iterator[tuple[str, ...]]:
             f"{figures.kl / rtn.kl:.3f}" if rtn else "",
             f"{figures.kl_p99:.2f}",
             f"{figures.top1:.1%}",
+            "" if figures.answers is None else f"{figures.answers:.1%}",
             " / ".join(f"{value:.3f}" for value in figures.kinds.values()),
             f"{figures.seconds:.0f} s",
             readable_bytes(figures.peak_bytes),
