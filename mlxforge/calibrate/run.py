@@ -36,7 +36,7 @@ from mlxforge.models.writing.parallel import cores, in_order
 __all__ = ["Run", "Stage"]
 
 WAVE_TOKENS = 1024
-OUTPUT_BYTES = 384 << 20  # of what layers have made in the block in hand
+OUTPUT_BYTES = 512 << 20  # of what layers have made in the block in hand
 
 Stage = tuple[str, ...]
 T = TypeVar("T")

@@ -85,7 +85,8 @@ def _attention(
                 if allowed is not None:
                     _apply(rows, allowed[entry, group, :, start:stop])
                 elif isinstance(mask, str):
-                    rows[:, :, seen - (stop - start) :][:, _later(stop - start)] = LEAST
+                    own = rows[:, :, seen - (stop - start) :]
+                    np.copyto(own, LEAST, where=_later(stop - start))
                 softmax(rows.reshape(-1, seen))
                 blocks.append((scores @ v[entry, group, :seen]).reshape(*rows.shape[:2], -1))
                 mx.eval(blocks[-1])
@@ -101,7 +102,7 @@ def _later(count: int) -> np.ndarray:
 
 def _apply(scores: np.ndarray, mask: np.ndarray) -> None:
     if mask.dtype == bool:
-        scores[~mask] = LEAST
+        np.copyto(scores, LEAST, where=~mask)
     else:
         scores += mask
 
