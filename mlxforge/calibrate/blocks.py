@@ -20,9 +20,9 @@ from mlx.utils import tree_flatten
 
 from mlxforge.models.scoring.split import find_body
 
-__all__ = ["Blocks", "find_blocks"]
+__all__ = ["PROBE", "Blocks", "find_blocks"]
 
-PROBE = 16  # tokens
+PROBE = 16  # tokens on which blocks are tried
 
 
 class _Reached(Exception):

@@ -92,17 +92,18 @@ class Sums:
                 f"the inputs of {path} are not finite over the calibration text",
                 "the source overflows: is its dtype float16, or a weight broken?",
             )
-        for place, tokens in enumerate(self._tokens):
-            total = self._total[place]
+        totals, drift = self._total, self._drift
+        self._total, self._drift = np.zeros((0, 0, 0)), None
+        for total, tokens in zip(totals, self._tokens, strict=True):
             total /= max(int(tokens), 1)
             for at in range(0, len(total), PANEL):  # what was left out is the same
                 stop = at + PANEL
                 total[at:stop, stop:] = total[stop:, at:stop].T
-        if self._drift is not None:
-            self._drift /= max(int(self._tokens[0]), 1)
+        if drift is not None:
+            drift /= max(int(self._tokens[0]), 1)
         return [
-            Hessian(total, int(tokens), self._drift)
-            for total, tokens in zip(self._total, self._tokens, strict=True)
+            Hessian(total, int(tokens), drift)
+            for total, tokens in zip(totals, self._tokens, strict=True)
         ]
 
 

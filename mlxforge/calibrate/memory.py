@@ -10,6 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -51,10 +52,11 @@ def room_for_states(
     """Of the ``free`` bytes of memory those that may hold states: half of what the step ``kind``
     leaves. Raises ForgeError where it does not fit, or where ``disk`` has no room for the rest of
     the states, with the samples that would fit."""
-    own = _OWN[kind](table)
+    need = NEEDS[kind]
+    own = need.bytes(table)
     if own > free:
         raise ForgeError(
-            f"{kind} needs about {readable_bytes(own)} of memory for {_WHAT[kind]}, and "
+            f"{kind} needs about {readable_bytes(own)} of memory for {need.what}, and "
             f"{readable_bytes(free)} are free",
             "use method: rtn with scales: search, or free memory",
         )
@@ -73,13 +75,12 @@ def room_for_states(
 
 def learning_bytes(kind: str, table: LayerTable, tokens: int) -> int:
     """What the step ``kind`` will not take more than, where all states are in memory."""
-    return _OWN[kind](table) + _states_bytes(kind, table, tokens)
+    return NEEDS[kind].bytes(table) + _states_bytes(kind, table, tokens)
 
 
 def _states_bytes(kind: str, table: LayerTable, tokens: int) -> int:
     width = max((e.weight.shape[-1] for e in _layers(table) if e.role == "embeddings"), default=0)
-    models = 2 if kind in BESIDE_SOURCE else 1
-    return 4 * tokens * width * models
+    return 4 * tokens * width * NEEDS[kind].models
 
 
 def _layers(table: LayerTable) -> list[Layer]:
@@ -124,14 +125,19 @@ def _block(table: LayerTable) -> int:
     return max(sizes.values(), default=0) * (TRAINED + DECODED * lanes)
 
 
-BESIDE_SOURCE = ("gptq", "dwq")
+@dataclass(frozen=True)
+class _Need:
+    """``bytes`` that a step holds besides states, for ``what``; how many ``models`` have states."""
 
-_OWN: dict[str, Callable[[LayerTable], int]] = {
-    "calibrate": _heads, "awq": _copies, "gptq": _hessians, "dwq": _block,
-    "sensitivity": _copies,
-}  # fmt: skip
+    bytes: Callable[[LayerTable], int]
+    what: str
+    models: int = 1
 
-_WHAT = {
-    "calibrate": "its sums", "awq": "its largest layer", "gptq": "its widest layer alone",
-    "dwq": "its largest block",
-}  # fmt: skip
+
+NEEDS = {
+    "calibrate": _Need(_heads, "its sums"),
+    "awq": _Need(_copies, "its largest layer"),
+    "gptq": _Need(_hessians, "its widest layer alone", models=2),
+    "dwq": _Need(_block, "its largest block", models=2),
+    "sensitivity": _Need(_copies, "its largest layer"),
+}

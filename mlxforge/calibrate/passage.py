@@ -9,14 +9,12 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from mlxforge.calibrate.blocks import Blocks
+from mlxforge.calibrate.blocks import PROBE, Blocks
 from mlxforge.calibrate.outputs import Outputs
 from mlxforge.calibrate.shelf import Shelf
 from mlxforge.calibrate.states import joinable, part
 
 __all__ = ["Passage"]
-
-PROBE = 16  # tokens
 
 
 class Passage:

@@ -25,8 +25,8 @@ def compensated(weight: mx.array, factor: Factor, drift: np.ndarray) -> mx.array
     """V for ``weight`` [rows, columns], float32, evaluated. ``drift`` [columns, columns] is D in
     the measure in which the factor was prepared of H; both are believed alike."""
     hessian = np.asarray(factor.hessian)
-    pull = np.asarray(weight) @ (drift * factor.measure).astype(np.float32)
-    change = np.linalg.solve(hessian, pull.T).T
-    found = weight + SHARE * mx.array(change)
-    mx.eval(found)
-    return found
+    believed = (drift * factor.measure).astype(np.float32, copy=False)
+    change: np.ndarray = np.linalg.solve(hessian, (np.asarray(weight) @ believed).T).T
+    change *= np.float32(SHARE)
+    change += np.asarray(weight)
+    return mx.array(change)

@@ -112,7 +112,9 @@ def _feedback(
     """``Factor.feedback`` of ``hessian`` times ``factor`` with this diagonal instead of its own."""
     # of a matrix turned around, the lower factor is this one's upper factor turned around
     turned = order[::-1]
-    matrix = hessian[np.ix_(turned, turned)].astype(np.float64, copy=False)
+    matrix = np.empty(hessian.shape)
+    for at, row in enumerate(turned):
+        matrix[at] = hessian[row, turned]
     matrix *= factor
     np.fill_diagonal(matrix, diagonal[turned])
     upper = cholesky(matrix, overwrite=True)[::-1, ::-1]

@@ -14,7 +14,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from mlxforge.calibrate.blocks import Blocks, find_blocks
+from mlxforge.calibrate.blocks import PROBE, Blocks, find_blocks
 from mlxforge.calibrate.distill.anchor import Anchor, Anchors
 from mlxforge.calibrate.distill.student import Layers, Values, norm_tensors, trainable_paths
 from mlxforge.calibrate.observe import observed
@@ -28,7 +28,6 @@ from mlxforge.quantize.moved import UNMOVED, Moved
 __all__ = ["Batches", "Pair", "Stage", "deal"]
 
 HELD_OUT = 8  # one window in so many
-PROBE = 16  # tokens
 NOTHING: Mapping[str, Moved] = {}
 PART_TOKENS = 512  # of a batch, for one core at a time
 

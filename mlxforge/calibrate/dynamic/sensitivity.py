@@ -28,7 +28,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from mlxforge.calibrate.blocks import Blocks
+from mlxforge.calibrate.blocks import PROBE, Blocks
 from mlxforge.calibrate.dynamic.ends import Ends
 from mlxforge.calibrate.dynamic.records import Sensitivity
 from mlxforge.calibrate.dynamic.rounding import Rounder
@@ -49,7 +49,6 @@ TOKENS = 512
 LENGTH = 128  # tokens of a window, at most
 WAVE_TOKENS = 2048  # that a block is given at once
 CARRIED_BYTES = 256 << 20  # of what the variants that are carried together hand on
-FIRST = 16  # tokens on which blocks are tried
 
 
 Found = dict[str, Sensitivity]
@@ -123,7 +122,7 @@ class _Run:
         self._modules = {layer.path: modules[layer.path] for layer in layers}
         self._layers = list(layers)
         self._rounder, self._progress = rounder, progress
-        self._blocks = Blocks(model, self._tokens[:1, :FIRST])
+        self._blocks = Blocks(model, self._tokens[:1, :PROBE])
         self._passing = Supply(0)  # keeps nothing of a variant
         self._lanes = Lanes()
         self._count = 0 if self._blocks.whole else len(self._blocks)
@@ -195,7 +194,7 @@ class _Run:
     def _first(self, state: Any) -> tuple[mx.array, Any]:
         """The last run, over no more than is needed to see which layers it uses."""
         if self._blocks.whole or joinable(state, *self._tokens.shape):
-            return self._tokens[:1, :FIRST], part(state, 0, 0, FIRST)
+            return self._tokens[:1, :PROBE], part(state, 0, 0, PROBE)
         return self._tokens, state
 
     def _step(self, index: int, state: Any) -> Any:

@@ -38,8 +38,7 @@ def quantize_in_sequence(
     ``windows`` is int32 [samples, length]. ``heads``: by the paths of embeddings whose weight
     a head has too, the mean of x x^T over what comes into it, [columns, columns]. Layers whose
     ``codes`` are known are not solved again: the windows only pass them. Between blocks they are on
-    ``shelf``. Raises ForgeError that
-    names the layer whose inputs are not finite.
+    ``shelf``. Raises ForgeError that names the layer whose inputs are not finite.
     """
     run = Run(model, solver.paths, windows, source, shelf)
     first = [path for path in solver.embeddings if has_matrix(run.modules[path])]
@@ -59,8 +58,7 @@ def quantize_in_sequence(
         entries = codes.recall(path)
         known = entries is not None
         if entries is None:
-            weight = weight_of(run.modules[path])
-            entries = [solver.solve_embeddings(path, weight, heads.get(path))]
+            entries = [solver.solve_embeddings(path, weight_of(run.modules[path]), heads.get(path))]
         finish(path, [*entries], known)
     with run.ready():
         for stage in run.stages():
@@ -75,7 +73,9 @@ def quantize_in_sequence(
             solved: dict[str, list[Affine]] = {path: [] for path in missing}
             for expert, hessian in run.inputs(tuple(missing)) if missing else ():
                 weights = {path: weight_of(run.modules[path], expert) for path in missing}
-                for path, entry in solver.solve(weights, expert, hessian).items():
+                found = solver.solve(weights, expert, hessian)
+                del weights, hessian  # in memory for no longer than they are needed
+                for path, entry in found.items():
                     solved[path].append(entry)
             for path, mine in solved.items():
                 finish(path, mine, known=False)

@@ -23,6 +23,8 @@ from mlxforge.recipe.methods import Gptq as Settings
 
 __all__ = ["Solver"]
 
+AT_ONCE_BYTES = 64 << 20  # of weights that are made up for at a time: each has four copies then
+
 Rounded = Callable[[mx.array, slice], Affine]
 """A weight, and which of its rows are wanted."""
 
@@ -71,7 +73,9 @@ class Solver:
             partial(_meant, weight, self._dtypes[path], factor, hessian.drift)
             for path, weight in weights.items()
         ]
-        meant = dict(zip(weights, in_order(casts, workers()), strict=True))
+        size = max(weight.nbytes for weight in weights.values())
+        at_once = max(1, min(workers(), AT_ONCE_BYTES // size))
+        meant = dict(zip(weights, in_order(casts, at_once), strict=True))
         return self._joined(
             meant, lambda path: partial(_quantized, factor, wanted.block_size, *self._grid(path))
         )
