@@ -125,11 +125,16 @@ class Rooms:
         steps = {(name.split()[0], key) for name, key in built.keys.items()}
         if measuring is not None:  # the widths are locked by now: it is no step of the build
             steps.add((measuring.kind, measuring.key))
-        manifests = [
-            artifact.manifest
-            for kind, key in steps
-            if kind in LEARNED and (artifact := opened.store.find(kind, key))
-        ]
+        manifests = []
+        for kind, key in sorted(steps):
+            if kind in LEARNED:
+                artifact = opened.store.find(kind, key)
+                if artifact is None:
+                    raise ForgeError(
+                        f"what {kind} made for {variant.name} is gone, and with it what it took",
+                        f"remove its model from {opened.store.root} and measure again",
+                    )
+                manifests.append(artifact.manifest)
         peak = max(manifest.peak_bytes or 0 for manifest in manifests)
         seconds = sum(manifest.seconds for manifest in manifests)
         return opened.model_link(variant.name).resolve(), seconds, peak
