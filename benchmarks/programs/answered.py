@@ -1,14 +1,9 @@
 """What a model says itself: how much of the source's greedy answers, prompted by the beginnings of
-windows of tokens, it would have given too.
-
-answered.py source SOURCE TOKENS OUT     writes prompts and the source's answers
-answered.py model MODEL OUT RESULT       the share of their tokens that are a model's likeliest too
-"""
+windows of tokens, it would have given too."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +11,8 @@ import numpy as np
 PROMPT, ANSWER = 64, 64  # tokens
 
 
-def main() -> None:
-    from mlxforge.models.blas import load_blas
-
-    load_blas()
-    words = [Path(word) for word in sys.argv[2:]]
-    if sys.argv[1] == "source":
-        answer(*words)
-    else:
-        follow(*words)
-
-
 def answer(source: Path, tokens: Path, out: Path) -> None:
+    """Prompts and the source's answers, int32 [windows, PROMPT + ANSWER]."""
     import mlx.core as mx
     from mlx_lm.models.cache import make_prompt_cache
 
@@ -44,6 +29,7 @@ def answer(source: Path, tokens: Path, out: Path) -> None:
 
 
 def follow(model_folder: Path, answers: Path, result: Path) -> None:
+    """The share of their tokens that are the model's likeliest too."""
     import mlx.core as mx
 
     from mlxforge.models.scoring.loading import load_for_scoring
@@ -54,7 +40,3 @@ def follow(model_folder: Path, answers: Path, result: Path) -> None:
         logits = model(mx.array(row[None, :-1]))[0, PROMPT - 1 :]
         same.append(np.array(mx.argmax(logits, axis=-1)) == row[PROMPT:])
     result.write_text(json.dumps({"answers": float(np.mean(same))}))
-
-
-if __name__ == "__main__":
-    main()

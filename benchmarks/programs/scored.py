@@ -2,16 +2,21 @@
 
 scored.py source SOURCE TEXTS OUT          writes what models are compared with
 scored.py model MODEL SOURCE OUT RESULT    compares one, and writes its figures
+scored.py answer SOURCE TOKENS OUT         writes prompts and the source's answers
+scored.py follow MODEL ANSWERS RESULT      writes how much of them a model would give
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks.programs.answered import answer, follow
 
 WINDOWS, LENGTH = 4, 512  # of each kind
 
@@ -20,11 +25,10 @@ def main() -> None:
     from mlxforge.models.blas import load_blas
 
     load_blas()
-    words = [Path(word) for word in sys.argv[2:]]
-    if sys.argv[1] == "source":
-        score_source(*words)
-    else:
-        score_model(*words)
+    jobs: dict[str, Callable[..., None]] = {
+        "source": score_source, "model": score_model, "answer": answer, "follow": follow,
+    }  # fmt: skip
+    jobs[sys.argv[1]](*map(Path, sys.argv[2:]))
 
 
 def silent(done: int, total: int, unit: str) -> None: ...

@@ -183,10 +183,9 @@ class Rooms:
         given, result = out / "answers.npy", self._root / "answers.json"
         if not given.is_file():
             source, tokens = self._source(variant.source), out / "tokens.npy"
-            self._run("source", source, tokens, given, program="answered")
-        self._run("model", model, given, result, program="answered")
+            self._run("answer", source, tokens, given)
+        self._run("follow", model, given, result)
         return float(json.loads(result.read_bytes())["answers"])
 
-    def _run(self, *words: str | Path, program: str = "scored") -> None:
-        module = f"benchmarks.programs.{program}"
-        measure(Command(("-m", module, *map(str, words)), ROOT), self._log)
+    def _run(self, *words: str | Path) -> None:
+        measure(Command(("-m", "benchmarks.programs.scored", *map(str, words)), ROOT), self._log)

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from mlxforge.calibrate.hessians import experts_at_once
+from mlxforge.calibrate.outputs import OUTPUT_BYTES
 from mlxforge.calibrate.shelf import Shelf
 from mlxforge.errors import ForgeError
 from mlxforge.models.device import backend
@@ -75,7 +76,8 @@ def room_for_states(
 
 def learning_bytes(kind: str, table: LayerTable, tokens: int) -> int:
     """What the step ``kind`` will not take more than, where all states are in memory."""
-    return NEEDS[kind].bytes(table) + _states_bytes(kind, table, tokens)
+    need = NEEDS[kind]
+    return need.bytes(table) + need.outputs + _states_bytes(kind, table, tokens)
 
 
 def _states_bytes(kind: str, table: LayerTable, tokens: int) -> int:
@@ -127,17 +129,19 @@ def _block(table: LayerTable) -> int:
 
 @dataclass(frozen=True)
 class _Need:
-    """``bytes`` that a step holds besides states, for ``what``; how many ``models`` have states."""
+    """``bytes`` that a step holds besides states, for ``what``; how many ``models`` have states;
+    the most that ``outputs`` of layers take."""
 
     bytes: Callable[[LayerTable], int]
     what: str
     models: int = 1
+    outputs: int = 0
 
 
 NEEDS = {
     "calibrate": _Need(_heads, "its sums"),
-    "awq": _Need(_copies, "its largest layer"),
-    "gptq": _Need(_hessians, "its widest layer alone", models=2),
+    "awq": _Need(_copies, "its largest layer", outputs=OUTPUT_BYTES),
+    "gptq": _Need(_hessians, "its widest layer alone", models=2, outputs=OUTPUT_BYTES),
     "dwq": _Need(_block, "its largest block", models=2),
     "sensitivity": _Need(_copies, "its largest layer"),
 }

@@ -16,7 +16,9 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-__all__ = ["Outputs"]
+__all__ = ["OUTPUT_BYTES", "Outputs"]
+
+OUTPUT_BYTES = 512 << 20  # of what layers have made in the block in hand, by default
 
 
 class Outputs:

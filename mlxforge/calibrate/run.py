@@ -24,6 +24,7 @@ import numpy as np
 
 from mlxforge.calibrate.hessians import Given, Hessian, Sums, experts_at_once
 from mlxforge.calibrate.observe import observed
+from mlxforge.calibrate.outputs import OUTPUT_BYTES
 from mlxforge.calibrate.passage import Passage
 from mlxforge.calibrate.shelf import Shelf, States
 from mlxforge.models.scoring.leaves.fixed import expert_count, forget_weight, has_matrix
@@ -36,7 +37,6 @@ from mlxforge.models.writing.parallel import cores, in_order
 __all__ = ["Run", "Stage"]
 
 WAVE_TOKENS = 1024
-OUTPUT_BYTES = 512 << 20  # of what layers have made in the block in hand
 
 Stage = tuple[str, ...]
 T = TypeVar("T")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import islice
 from typing import TypeVar
 
 import mlx.core as mx
@@ -71,8 +70,7 @@ class Lanes:
         """
         waiting = iter(jobs)
         while found := [
-            _on(stream, job)
-            for stream, job in zip(self._streams, islice(waiting, self.count), strict=False)
+            _on(stream, job) for stream, job in zip(self._streams, waiting, strict=False)
         ]:
             mx.eval(found)
             yield from found

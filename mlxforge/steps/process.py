@@ -30,6 +30,7 @@ BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREA
 WIDE = {"MLX_BFS_MAX_WIDTH": "200"}
 """MLX takes the operations of wider graphs one branch after the other, with its own 20 those of one
 stream after those of another."""
+
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 _running: set[subprocess.Popen[str]] = set()
