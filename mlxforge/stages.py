@@ -1,8 +1,9 @@
 """The steps that make a model's weights, one after the other, for each method.
 
-    rtn         quantize (after pairs, where scales are searched without a text)
+    rtn         quantize; where scales are searched, heads -> quantize with a text, and
+                pairs -> quantize without
     gptq        gptq -> quantize
-    awq         pairs -> awq -> quantize
+    awq         heads and pairs -> awq -> quantize
     dwq         quantize -> dwq -> quantize
     dynamic     sensitivity, and once the widths are chosen, those of the method that fills them
     refine: dwq after any of them: … quantize -> dwq -> quantize
@@ -22,6 +23,7 @@ from mlxforge.steps.awq import Awq
 from mlxforge.steps.base import Step
 from mlxforge.steps.dwq import Dwq
 from mlxforge.steps.gptq import Gptq
+from mlxforge.steps.heads import Heads
 from mlxforge.steps.pairs import FindPairs
 from mlxforge.steps.quantize import Quantize
 from mlxforge.steps.sensitivity import Sensitivity
@@ -32,16 +34,23 @@ __all__ = ["CHOOSERS", "MAKERS", "maker_kinds", "measuring", "weights"]
 CHOOSERS: Mapping[str, type[Quantize]] = {"gptq": Gptq, "awq": Awq}
 """Methods whose step chooses the packed weights, by name."""
 
-MAKERS = ("sensitivity", *CHOOSERS, "quantize", "dwq")
+MAKERS = ("sensitivity", *CHOOSERS, "heads", "quantize", "dwq")
 """Kinds of the steps here."""
 
 
-def maker_kinds(wanted: Wanted) -> tuple[str, ...]:
-    """The kinds of the steps that :func:`weights` makes, in their order."""
-    measured = ("sensitivity",) if wanted.method == "dynamic" else ()
-    chooser = (*measured, wanted.filling) if wanted.filling in CHOOSERS else measured
-    refined = ("dwq", "quantize") if "dwq" in (wanted.method, wanted.refine) else ()
-    return (*chooser, "quantize", *refined)
+def maker_kinds(wanted: Wanted, learns: bool) -> tuple[str, ...]:
+    """The kinds of the steps that :func:`weights` makes, in their order; ``learns``: from a
+    text."""
+    kinds = ["sensitivity"] if wanted.method == "dynamic" else []
+    searched = learns and wanted.scales == "search" and wanted.filling in ("rtn", "dwq")
+    if searched or wanted.filling == "awq":
+        kinds.append("heads")
+    if wanted.filling in CHOOSERS:
+        kinds.append(wanted.filling)
+    kinds.append("quantize")
+    if "dwq" in (wanted.method, wanted.refine):
+        kinds += ["dwq", "quantize"]
+    return tuple(kinds)
 
 
 Inputs = tuple[tuple[str, Node | Local], ...]
@@ -67,15 +76,20 @@ def weights(
     before: Inputs = ()
     if chooser is not None:
         plain = replace(plain, scales="minmax")  # which it does not look at: one key for all
-        paired = _pairs(node, inputs, wants) if method == "awq" else ()
-        chosen = node(chooser.of(plain, **wants), (*inputs, *paired, *learned))
+        more: Inputs = ()
+        if method == "awq":
+            heads = node(Heads.of(plain, **wants), (*inputs, *learned))
+            more = (*_pairs(node, inputs, wants), ("heads", heads))
+        chosen = node(chooser.of(plain, **wants), (*inputs, *more, *learned))
         before = (("chosen", chosen),)
         made = node(Quantize.of(plain, **wants), (*inputs, *before))
     else:
         searched: Inputs = ()
         if wanted.scales == "search" and method == "rtn":
+            if learned:
+                before = (("chosen", node(Heads.of(plain, **wants), (*inputs, *learned))),)
             searched = learned or _pairs(node, inputs, wants)
-        made = node(Quantize.of(plain, **wants), (*inputs, *searched))
+        made = node(Quantize.of(plain, **wants), (*inputs, *searched, *before))
     if not refined:
         return made
     tuned = node(Dwq.of(wanted, **wants), (*inputs, *learned, *before, ("start", made)))

@@ -1,10 +1,11 @@
-"""What comes into embeddings that are the head as well.
+"""What comes into heads: the layers whose outputs are logits.
 
-They are wanted before any other layer: whatever follows is then fitted to embeddings as they will
-be. What comes into them as the head is known from the source, at the end of ``calibrate``.
+Of all layers their rounding costs most, and embeddings that are the head as well are wanted before
+any other layer, so that whatever follows is fitted to embeddings as they will be. What comes into
+a head is known from the source, at the end of ``calibrate``.
 
-    heads.safetensors   by the embeddings' paths the mean of x x^T over the inputs x of the head,
-                        float32 [columns, columns]; empty where no head has their weight
+    heads.safetensors   by the head's path, or that of the embeddings whose weight it has, the mean
+                        of x x^T over the inputs x of the head, float32 [columns, columns]
 """
 
 from __future__ import annotations
@@ -25,25 +26,23 @@ NAME = "heads.safetensors"
 
 
 class HeadSums:
-    """Sums over what comes into the heads of ``table`` that are embeddings too, be it as one module
-    or by a weight that two have."""
+    """Sums over what comes into the heads of ``table``, those that are embeddings too among them,
+    be it as one module or by a weight that two have."""
 
     def __init__(self, table: LayerTable) -> None:
         layers = {layer.path: layer for layer in table.layers if layer.quantizable}
-        self._columns = {
-            path: layer.weight.shape[-1]
+        roles = {path: layer.role for path, layer in layers.items()}
+        self._columns = {path: layer.weight.shape[-1] for path, layer in layers.items()}
+        self._owners = {
+            path: layer.tied if roles.get(layer.tied or "") == "embeddings" else path
             for path, layer in layers.items()
-            if layer.role == "embeddings"
+            if layer.tied or layer.role in ("lm_head", "embeddings")
         }
-        self._embeddings = {path: path for path in self._columns}
-        for path, layer in layers.items():
-            if layer.tied in self._columns:
-                self._embeddings[path] = layer.tied
         self._sums: dict[str, Sums] = {}
 
     def add(self, path: str, given: Given) -> None:
         """What a head was given, if it is one of those."""
-        if (own := self._embeddings.get(path)) is None:
+        if (own := self._owners.get(path)) is None:
             return
         if own not in self._sums:
             self._sums[own] = Sums(self._columns[own])

@@ -109,9 +109,19 @@ def _copies(table: LayerTable) -> int:
 
 
 def _heads(table: LayerTable) -> int:
-    """Sums of products of what comes into heads that are embeddings."""
-    widths = (layer.weight.shape[-1] for layer in _layers(table) if layer.role == "embeddings")
-    return sum(8 * width * width for width in widths)
+    """Sums of products of what comes into heads, be they layers of their own or embeddings."""
+    return sum(8 * head.weight.shape[-1] ** 2 for head in _ends(table))
+
+
+def _head_codes(table: LayerTable) -> int:
+    """Of the largest head: the moments of its inputs, their factor, and its codes, twice while
+    they are joined."""
+    sizes = (head.weight.shape for head in _ends(table))
+    return max((8 * n * n * FACTORS + 2 * m * n for m, n in sizes), default=0)
+
+
+def _ends(table: LayerTable) -> list[Layer]:
+    return [layer for layer in _layers(table) if layer.role in ("lm_head", "embeddings")]
 
 
 def _block(table: LayerTable) -> int:
@@ -140,6 +150,7 @@ class _Need:
 
 NEEDS = {
     "calibrate": _Need(_heads, "its sums"),
+    "heads": _Need(_head_codes, "its largest head", models=0),
     "awq": _Need(_copies, "its largest layer", outputs=OUTPUT_BYTES),
     "gptq": _Need(_hessians, "its widest layer alone", models=2, outputs=OUTPUT_BYTES),
     "dwq": _Need(_block, "its largest block", models=2),

@@ -24,7 +24,7 @@ __all__ = ["LEARNERS", "Rates", "measured_rates", "quantize_rate"]
 
 MOST = 200  # artifacts of a kind, the newest, that are looked at
 
-LEARNERS = ("gptq", "awq", "dwq", "sensitivity")
+LEARNERS = ("heads", "gptq", "awq", "dwq", "sensitivity")
 """Kinds of steps whose time goes with the calibration's tokens times the parameters."""
 
 Rates = Mapping[str, float]

@@ -15,32 +15,36 @@ __all__ = ["Awq"]
 
 @dataclass(frozen=True)
 class Awq(Learned):
-    """``source``, ``layers``, ``pairs``, ``calibration`` -> the packed weights, the scales that
-    were moved, and changed norms (see mlxforge.models.writing.chosen). The rest is for
-    ``quantize``, which makes the model of them."""
+    """``source``, ``layers``, ``pairs``, ``calibration`` and ``heads``, which are taken as they
+    are -> the packed weights, the scales that were moved, and changed norms (see
+    mlxforge.models.writing.chosen). The rest is for ``quantize``, which makes the model of them."""
 
     grid: int = 20
     clip: bool = True
 
     kind = "awq"
-    version = 3
+    version = 4
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> dict[str, str]:
         import numpy as np
 
-        from mlxforge.calibrate.awq.scalers import usable
+        from mlxforge.calibrate.awq.journal import keep_heads
         from mlxforge.calibrate.awq.scaling import Scaling
         from mlxforge.calibrate.memory import shelf_for
         from mlxforge.calibrate.run import Run
         from mlxforge.models.layers.assign import affine_schemes, assign
         from mlxforge.models.layers.inspection import Inspection
         from mlxforge.models.layers.pairs import Pairs
+        from mlxforge.models.layers.usable import usable
         from mlxforge.models.scoring.loading import load_for_scoring
-        from mlxforge.models.writing.chosen import ChosenWriter
+        from mlxforge.models.writing.chosen import ChosenWriter, read_chosen
 
         table = Inspection(inputs["layers"]).table
         assignments = assign(table, self.wanted())
-        pairs, without = usable(Pairs.load(inputs["pairs"] / "pairs.json"), assignments)
+        schemes = affine_schemes(assignments)
+        pairs = usable(Pairs.load(inputs["pairs"] / "pairs.json"), assignments)
+        with read_chosen(inputs["heads"]) as chosen:
+            heads = {path: chosen.codes(path, schemes[path].bits) for path in chosen.layers}
         model = load_for_scoring(inputs["source"], keep=False, exact=True)
         windows = np.load(inputs["calibration"] / "tokens.npy")
         kept = inputs["checkpoints"]
@@ -48,9 +52,10 @@ class Awq(Learned):
         settings = self.settings(Settings)
         cast = table.cast(self.dtype)
         with shelf_for(self.kind, table, windows, out) as shelf:
-            run = Run(model, affine_schemes(assignments), windows, shelf=shelf)
-            scaling = Scaling(run, assignments, cast, pairs, settings, writer, kept)
+            run = Run(model, schemes.keys() - heads.keys(), windows, shelf=shelf)
+            keep_heads(heads, schemes, run.modules, writer)
+            scaling = Scaling(run, assignments, cast, pairs.pairs, settings, writer, kept)
             with run.ready():
                 scaling.go(progress)
-        writer.finish(notes={"pairs": scaling.notes, "without": without})
+        writer.finish(notes={"pairs": scaling.notes, "without": pairs.without})
         return {}

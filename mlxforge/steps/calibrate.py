@@ -16,14 +16,14 @@ __all__ = ["Calibrate"]
 class Calibrate(SourceStep):
     """``source``, ``layers``, ``text`` -> ``tokens.npy`` (int32 [samples, sequence_length]) and
     the mean squares of each layer's inputs (see mlxforge.calibrate.statistics), with more of what
-    comes into a head that is the embeddings (see mlxforge.calibrate.head)."""
+    comes into heads (see mlxforge.calibrate.head)."""
 
     samples: int
     sequence_length: int
     seed: int
 
     kind = "calibrate"
-    version = 4
+    version = 5
     tools = ("mlx", "mlx-lm", "transformers", "tokenizers")
     backend = True
     blas = True

@@ -17,6 +17,7 @@ STEPS = {
     "overlap": "mlxforge.steps.overlap:Overlap",
     "calibrate": "mlxforge.steps.calibrate:Calibrate",
     "sensitivity": "mlxforge.steps.sensitivity:Sensitivity",
+    "heads": "mlxforge.steps.heads:Heads",
     "gptq": "mlxforge.steps.gptq:Gptq",
     "pairs": "mlxforge.steps.pairs:FindPairs",
     "awq": "mlxforge.steps.awq:Awq",

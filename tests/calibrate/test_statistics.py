@@ -186,9 +186,14 @@ def test_a_head_is_the_embeddings_that_are_used_as_one(name: str, tmp_path: Path
     assert np.allclose(0.2 + diagonal / diagonal.mean(), found, rtol=1e-4)
 
 
-def test_a_head_of_its_own_is_no_embeddings(untied: Path, tmp_path: Path) -> None:
-    write_statistics(load_for_scoring(untied), table_of(untied), WINDOWS, tmp_path, quiet)
-    assert read_heads(tmp_path) == {}
+def test_of_a_head_of_its_own_all_moments_are_known(untied: Path, tmp_path: Path) -> None:
+    table = table_of(untied)
+    write_statistics(load_for_scoring(untied), table, WINDOWS, tmp_path, quiet)
+    ((path, matrix),) = read_heads(tmp_path).items()
+    assert path == "lm_head"
+    assert np.array_equal(matrix, matrix.T)
+    means = read_importances(tmp_path, table)[path].columns
+    assert np.allclose(np.diagonal(matrix), means, rtol=1e-5)
 
 
 class Killed(Exception):

@@ -97,7 +97,7 @@ def test_a_plan_tells_what_is_measured_first_and_then_where_widths_come_from(
     built: SimpleNamespace,
 ) -> None:
     assert re.search(r"^  sensitivity +\w+ +would run", built.plan, re.M)
-    assert "then, with widths that are not chosen yet: quantize, baseline, evaluate" in built.plan
+    assert "with widths that are not chosen yet: heads, quantize, baseline, evaluate" in built.plan
     after = built.workspace.doit("plan", "--layers", "chosen").stdout
     assert "sensitivity" not in after
     assert after.count("dynamic (chosen.lock)") == len(widths_of(built.workspace, "chosen"))

@@ -15,14 +15,28 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from mlxforge.models.scoring.leaves.fixed import fix_weight
+from mlxforge.models.scoring.leaves.fixed import fix_weight, has_matrix
 from mlxforge.models.writing.chosen import ChosenWriter
 from mlxforge.quantize.affine import Affine
 from mlxforge.quantize.moved import Moved
 from mlxforge.quantize.scheme import Scheme
 from mlxforge.store.sync import sync
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "keep_heads"]
+
+
+def keep_heads(
+    heads: Mapping[str, Affine],
+    schemes: Mapping[str, Scheme],
+    modules: Mapping[str, nn.Module],
+    writer: ChosenWriter,
+) -> None:
+    """What was chosen before the first block, by path: kept, and used from now on."""
+    for path, entry in sorted(heads.items()):
+        if writer.recall(path, schemes[path]) is None:
+            writer.add(path, [entry], schemes[path].bits)
+        if path in modules and has_matrix(modules[path]):
+            fix_weight(modules[path], [entry])
 
 
 class Journal:

@@ -2,43 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from mlxforge.models.layers.assign import Assignment
-from mlxforge.models.layers.pairs import FROM_ONE, OTHER, ROWS, Pair, Pairs
+from mlxforge.models.layers.pairs import FROM_ONE, OTHER, ROWS, Pair
 
-__all__ = ["Scalers", "columns_of", "usable"]
+__all__ = ["Scalers", "columns_of"]
 
 ONE = np.float32(1)
-
-
-def usable(pairs: Pairs, assignments: Iterable[Assignment]) -> tuple[list[Pair], dict[str, str]]:
-    """The pairs that what is to be quantized allows, and why the others are not used, by scaler."""
-    entries = {entry.layer.path: entry for entry in assignments}
-    kept, without = [], dict(pairs.without)
-    for pair in pairs.pairs:
-        projections = (pair.scaler, *pair.readers) if pair.kind == ROWS else (*pair.readers,)
-        reasons = [reason for path in projections if (reason := _obstacle(entries[path]))]
-        if reasons:
-            without[pair.scaler] = reasons[0]
-        else:
-            kept.append(pair)
-    return kept, without
-
-
-def _obstacle(entry: Assignment) -> str | None:
-    layer, scheme = entry.layer, entry.scheme
-    if layer.tied is not None:
-        return f"{layer.path} is {layer.tied}"
-    if layer.quantizable and scheme is None:
-        return f"{layer.path} is left as it is"
-    if scheme is not None and scheme.mode != "affine":
-        return f"{layer.path} gets mode {scheme.mode}, whose scales are given"
-    return None
 
 
 def columns_of(pair: Pair, reader: str, scales: np.ndarray, other: np.floating = ONE) -> np.ndarray:

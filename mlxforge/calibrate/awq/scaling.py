@@ -22,7 +22,7 @@ from mlxforge.calibrate.awq.scalers import Scalers, columns_of
 from mlxforge.calibrate.awq.scales import Chooser
 from mlxforge.calibrate.hessians import Given
 from mlxforge.calibrate.run import Run, Stage
-from mlxforge.calibrate.statistics import as_both_uses, means_of, squares_of
+from mlxforge.calibrate.statistics import means_of, squares_of
 from mlxforge.errors import ForgeError
 from mlxforge.models.layers.assign import Assignment, affine_schemes
 from mlxforge.models.layers.pairs import ROWS, Pair
@@ -70,8 +70,6 @@ class Scaling:
             )
             for path, scheme in schemes.items()
         }  # fmt: skip
-        self._tied = {layer.path: layer.tied for layer in layers if layer.tied in schemes}
-        self._embeddings = {layer.path for layer in layers if layer.role == "embeddings"}
         self._journal = Journal(writer, kept, schemes, run.modules)
         self._scalers = Scalers(run.modules, dtypes, self._journal.add_tensor)
         grid = exponents(settings.grid)
@@ -170,8 +168,6 @@ class Scaling:
             importance = inputs.of(number)
             if importance is None:
                 unknown.append(number)
-            elif path in self._embeddings or path in self._tied:
-                importance = mx.array(as_both_uses(np.array(importance)))
             weight = self._chooser.weight(path, number if experts else None)
             if by is not None:
                 weight = weight * mx.array(by[number] if by.ndim == 2 else by)
@@ -182,8 +178,6 @@ class Scaling:
             self._waiting[path] = entries, unknown, moved
         else:
             self._journal.add(path, entries, unknown, moved)
-        if path in self._tied:  # loaders take one of the two for both
-            self._journal.add(self._tied[path], entries, unknown, moved)
 
 
 def _rounded(weight: mx.array, importance: mx.array | None, rounding: Rounding) -> Affine:

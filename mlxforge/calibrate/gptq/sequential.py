@@ -58,7 +58,7 @@ def quantize_in_sequence(
         entries = codes.recall(path)
         known = entries is not None
         if entries is None:
-            entries = [solver.solve_embeddings(path, weight_of(run.modules[path]), heads.get(path))]
+            entries = [solver.solve_embeddings(path, run.modules[path], heads.get(path))]
         finish(path, [*entries], known)
     with run.ready():
         for stage in run.stages():

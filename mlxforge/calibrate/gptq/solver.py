@@ -7,11 +7,13 @@ from functools import partial
 from itertools import islice
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 
+from mlxforge.calibrate.gptq.heads import head_codes
 from mlxforge.calibrate.hessians import Hessian
-from mlxforge.calibrate.statistics import AS_INPUT
 from mlxforge.models.layers.assign import Assignment, affine_schemes
+from mlxforge.models.scoring.leaves.fixed import weight_of
 from mlxforge.models.writing.parallel import in_order, workers
 from mlxforge.quantize.affine import Affine, joined
 from mlxforge.quantize.drift import compensated
@@ -49,15 +51,20 @@ class Solver:
         self.tied = {e.layer.path: e.layer.tied for e in entries if e.layer.tied}
         self.embeddings = [e.layer.path for e in entries if e.layer.role == "embeddings"]
 
-    def solve_embeddings(self, path: str, weight: mx.array, head: np.ndarray | None) -> Affine:
-        """``head``: the mean of x x^T over what comes into a head that has their weight too."""
-        if head is None:
-            return self._joined({path: weight}, lambda path: partial(_searched, *self._grid(path)))[
-                path
-            ]
-        mean = float(np.diagonal(head).mean(dtype=np.float64))
-        both = head / mean + AS_INPUT * np.eye(len(head))  # as input all columns matter alike
-        return self.solve({path: weight}, None, Hessian(both, tokens=0))[path]
+    def solve_embeddings(self, path: str, module: nn.Module, head: np.ndarray | None) -> Affine:
+        """Of ``module``. ``head``: the mean of x x^T over what comes into a head that has their
+        weight too."""
+        if head is not None:
+            return self.solve_head(path, module, head)
+        weights = {path: weight_of(module)}
+        return self._searched(weights)[path]
+
+    def solve_head(self, path: str, module: nn.Module, moments: np.ndarray) -> Affine:
+        """``moments``: the mean of x x^T over what comes into the head at ``path``, or into one
+        that has the weight of these embeddings."""
+        return head_codes(
+            module, moments, *self._grid(path), self._settings, embeddings=path in self.embeddings
+        )
 
     def solve(
         self, weights: Mapping[str, mx.array], expert: int | None, hessian: Hessian

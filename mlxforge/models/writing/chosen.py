@@ -171,6 +171,11 @@ class Chosen:
         """Rows of a layer's words, scales and biases; those of experts follow each other."""
         return tuple(self.rows[f"{path}.{part}"].read(start, stop) for part in PARTS)
 
+    def codes(self, path: str, bits: int) -> Affine:
+        """Of a layer without experts, in so many ``bits``."""
+        words, scales, biases = (self.rows[f"{path}.{part}"].read_all() for part in PARTS)
+        return Affine(unpack(words, bits), scales, biases)
+
     def moved(self) -> dict[str, Moved]:
         """By layer the scales that it was given before it was rounded, where it was given some."""
         found: dict[str, Moved] = {}

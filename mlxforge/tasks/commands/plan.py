@@ -11,6 +11,7 @@ from mlxforge.hub.cache import offline
 from mlxforge.lock import texts_by_section
 from mlxforge.models.layers.pairs import Pairs
 from mlxforge.models.layers.size import ModelSize, assignment_bytes, model_size
+from mlxforge.models.layers.usable import usable
 from mlxforge.plan import NotLocked, Plan
 from mlxforge.project import Project
 from mlxforge.recipe.model import Recipe
@@ -93,7 +94,7 @@ class PlanRecipes(ForgeCommand):
         if plan.wanted.filling == "awq":
             for node in plan.nodes():
                 if node.kind == "pairs":
-                    pairs = Pairs.load(project.path_of(node) / "pairs.json")
+                    pairs = usable(Pairs.load(project.path_of(node) / "pairs.json"), assignments)
                     print("\n  " + "\n  ".join(pairs_lines(pairs)))
         kept = sum(assignment_bytes(entry, cast) for entry in assignments if not entry.scheme)
         print(
@@ -124,7 +125,7 @@ def _unlocked_steps(recipe: Recipe) -> Iterator[str]:
         yield "overlap"
     if "calibrate" in texts:
         yield "calibrate"
-    yield from maker_kinds(recipe.quantize)
+    yield from maker_kinds(recipe.quantize, "calibrate" in texts)
     if "evaluate" in texts:
         yield "baseline"
     if recipe.evaluate:

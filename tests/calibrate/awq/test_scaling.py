@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from mlx_lm.utils import load_model
 
+from mlxforge.calibrate.statistics import write_statistics
 from mlxforge.errors import ForgeError
 from mlxforge.models.layers.inspect import inspect_source
+from mlxforge.models.layers.inspection import Inspection
 from mlxforge.models.scoring.leaves.fixed import expert_count, weight_of
 from mlxforge.models.scoring.loading import load_for_scoring
 from mlxforge.models.source.load import load_tokenizer
@@ -23,6 +25,7 @@ from mlxforge.models.writing.chosen import read_chosen
 from mlxforge.progress import Progress
 from mlxforge.report.result import untold_of
 from mlxforge.steps.awq import Awq
+from mlxforge.steps.heads import Heads
 from mlxforge.steps.pairs import FindPairs
 from mlxforge.steps.quantize import Quantize
 from tests.checkpoints import PLAIN, write
@@ -32,6 +35,7 @@ from tests.conftest import DEMO
 TEXT = {**PLAIN, **HYBRID}
 WINDOWS = np.random.default_rng(3).integers(0, 500, size=(3, 64)).astype(np.int32)
 PLAINLY = Quantize("rtn", 4, 32, "affine", "minmax", None, "none")
+GIVEN = ("layers", "pairs", "calibration", "heads")
 SCALED = Awq("awq", 4, 32, "affine", "search", None, "none", grid=5)
 
 
@@ -44,15 +48,24 @@ def choose(
     root: Path,
     windows: np.ndarray = WINDOWS,
     progress: Progress = quiet,
+    taught: Path | None = None,
 ) -> Path:
-    """What the step leaves, beside what it is given, below ``root``."""
-    for name in ("layers", "pairs", "calibration", "checkpoints", "chosen"):
+    """What the step leaves, beside what it is given, below ``root``; ``taught``: the source of what
+    it is given, if that is another."""
+    for name in (*GIVEN, "checkpoints", "chosen"):
         (root / name).mkdir(parents=True, exist_ok=True)
     inspect_source(source, root / "layers")
     np.save(root / "calibration" / "tokens.npy", windows)
     FindPairs().run({"source": source}, root / "pairs", quiet)
-    inputs = {name: root / name for name in ("layers", "pairs", "calibration", "checkpoints")}
-    step.run({**inputs, "source": source}, root / "chosen", progress)
+    inputs = {name: root / name for name in GIVEN} | {"source": source}
+    model, table = load_for_scoring(taught or source, exact=True), Inspection(root / "layers").table
+    write_statistics(model, table, windows, root / "calibration", quiet)
+    if not (root / "heads" / "chosen.json").is_file():
+        apart = root / "heads-checkpoints"
+        apart.mkdir()
+        Heads.of(step.wanted()).run({**inputs, "checkpoints": apart}, root / "heads", quiet)
+    inputs["checkpoints"] = root / "checkpoints"
+    step.run(inputs, root / "chosen", progress)
     return root / "chosen"
 
 
@@ -141,16 +154,20 @@ def test_what_the_text_told_nothing_of_is_said(tmp_path: Path) -> None:
     assert "without_calibration" not in (plain / "mlxforge.json").read_text()
 
 
-def test_a_grid_of_one_rounds_and_does_nothing_else(
+def test_a_grid_of_one_rounds_all_but_the_head_and_does_nothing_else(
     tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
     source = tiny(tied=True)
     chosen = choose(replace(SCALED, grid=1, clip=False), source, tmp_path)
     scaled = build(replace(PLAINLY, method="awq"), source, tmp_path, chosen=chosen)
     rounded = build(PLAINLY, source, tmp_path)
-    assert (scaled / "model.safetensors").read_bytes() == (
-        rounded / "model.safetensors"
-    ).read_bytes()
+    found, expected = (mx.load(str(f / "model.safetensors")) for f in (scaled, rounded))
+    assert found.keys() == expected.keys()
+    with read_chosen(tmp_path / "heads") as heads:
+        assert heads.layers == {"model.embed_tokens"}
+        expected |= {name: rows.read_all() for name, rows in heads.rows.items()}
+    for name, value in expected.items():
+        assert mx.array_equal(found[name], value), name
 
 
 def test_the_same_again_on_one_core_and_in_other_pieces(
@@ -208,13 +225,26 @@ def test_what_cannot_be_paired_says_why(tmp_path: Path) -> None:
     assert "is not multiplied by it alone" in without["model.layers.0.self_attn.q_norm"]
 
 
+def test_a_head_has_its_codes_before_scales_move(tmp_path: Path) -> None:
+    source = write(PLAIN["llama"](), tmp_path / "llama")
+    chosen = choose(SCALED, source, tmp_path)
+    assert notes(chosen)["without"]["model.norm"] == "lm_head has codes by all that comes into it"
+    with read_chosen(chosen) as found, read_chosen(tmp_path / "heads") as heads:
+        assert heads.layers == {"lm_head"}
+        assert "model.norm.weight" not in found.tensors
+        mine, theirs = found.codes("lm_head", 4), heads.codes("lm_head", 4)
+    for part in ("codes", "scales", "biases"):
+        assert mx.array_equal(getattr(mine, part), getattr(theirs, part))
+
+
 def test_inputs_that_are_not_finite_name_the_layer(tmp_path: Path) -> None:
     fields, weights = PLAIN["llama"]()
+    quiet_one = write((fields, weights), tmp_path / "quiet")
     name = "model.layers.1.input_layernorm.weight"
     weights[name] = mx.full(weights[name].shape, 3e38).astype(mx.bfloat16)
     source = write((fields, weights), tmp_path / "loud")
     with pytest.raises(ForgeError, match=r"inputs of model\.layers\.1\.self_attn\..* not finite"):
-        choose(SCALED, source, tmp_path)
+        choose(SCALED, source, tmp_path, taught=quiet_one)
 
 
 def test_on_a_trained_model_it_is_nearer_than_rounding(tmp_path: Path) -> None:
