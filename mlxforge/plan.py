@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from mlxforge.demands import check_same, check_supported, images_of
 from mlxforge.errors import Position
@@ -17,7 +16,7 @@ from mlxforge.recipe.model import Quantize as Wanted
 from mlxforge.recipe.model import Recipe
 from mlxforge.recipe.model import Text as WantedText
 from mlxforge.sources import Locals, NotLocked, Origin, not_locked, origin_of
-from mlxforge.stages import measuring, weights
+from mlxforge.stages import measuring, searches, weights
 from mlxforge.steps.answers import Answers
 from mlxforge.steps.base import Step
 from mlxforge.steps.baseline import Baseline
@@ -27,6 +26,7 @@ from mlxforge.steps.evaluate import Evaluate
 from mlxforge.steps.inspect import Inspect
 from mlxforge.steps.overlap import Overlap
 from mlxforge.steps.quantize import Quantize
+from mlxforge.steps.source import Wants
 from mlxforge.steps.text import Text
 
 __all__ = [
@@ -178,10 +178,14 @@ class Planner:
         source: Node | Local,
         inspect: Node,
         texts: Mapping[str, Node | Local],
-        wants: Mapping[str, Any],
+        wants: Wants,
     ) -> Node | None:
-        """What methods learn from the source over a text; None where nothing is to be learned."""
+        """What methods learn from the source, over a text or drawn tokens; None where nothing is
+        to be learned."""
         wanted, text = recipe.calibrate, texts.get("calibrate")
+        if searches(recipe.quantize) and text is None:
+            drawn = Calibrate.drawn(**wants)
+            return self._node(drawn, ("layers", inspect), ("source", source))
         if wanted is None or text is None:
             return None
         step = Calibrate(wanted.samples, wanted.sequence_length, wanted.seed, **wants)

@@ -1,7 +1,6 @@
 """The steps that make a model's weights, one after the other, for each method.
 
-    rtn         quantize; where scales are searched, heads -> quantize with a text, and
-                pairs -> quantize without
+    rtn         quantize, after heads where scales are searched
     gptq        gptq -> quantize
     awq         heads and pairs -> awq -> quantize
     dwq         quantize -> dwq -> quantize
@@ -29,7 +28,7 @@ from mlxforge.steps.quantize import Quantize
 from mlxforge.steps.sensitivity import Sensitivity
 from mlxforge.steps.source import Wants
 
-__all__ = ["CHOOSERS", "MAKERS", "maker_kinds", "measuring", "weights"]
+__all__ = ["CHOOSERS", "MAKERS", "maker_kinds", "measuring", "searches", "weights"]
 
 CHOOSERS: Mapping[str, type[Quantize]] = {"gptq": Gptq, "awq": Awq}
 """Methods whose step chooses the packed weights, by name."""
@@ -38,12 +37,16 @@ MAKERS = ("sensitivity", *CHOOSERS, "heads", "quantize", "dwq")
 """Kinds of the steps here."""
 
 
-def maker_kinds(wanted: Wanted, learns: bool) -> tuple[str, ...]:
-    """The kinds of the steps that :func:`weights` makes, in their order; ``learns``: from a
-    text."""
+def searches(wanted: Wanted) -> bool:
+    """Whether scales are searched for codes that are nearest: then what comes into layers is
+    needed, by whatever tokens."""
+    return wanted.scales == "search" and wanted.filling in ("rtn", "dwq")
+
+
+def maker_kinds(wanted: Wanted) -> tuple[str, ...]:
+    """The kinds of the steps that :func:`weights` makes, in their order."""
     kinds = ["sensitivity"] if wanted.method == "dynamic" else []
-    searched = learns and wanted.scales == "search" and wanted.filling in ("rtn", "dwq")
-    if searched or wanted.filling == "awq":
+    if searches(wanted) or wanted.filling == "awq":
         kinds.append("heads")
     if wanted.filling in CHOOSERS:
         kinds.append(wanted.filling)
@@ -85,10 +88,9 @@ def weights(
         made = node(Quantize.of(plain, **wants), (*inputs, *before))
     else:
         searched: Inputs = ()
-        if wanted.scales == "search" and method == "rtn":
-            if learned:
-                before = (("chosen", node(Heads.of(plain, **wants), (*inputs, *learned))),)
-            searched = learned or _pairs(node, inputs, wants)
+        if searches(plain):
+            before = (("chosen", node(Heads.of(plain, **wants), (*inputs, *learned))),)
+            searched = learned
         made = node(Quantize.of(plain, **wants), (*inputs, *searched, *before))
     if not refined:
         return made

@@ -21,6 +21,7 @@ from mlxforge.models.source.files import read_tensors
 from mlxforge.project import Project
 from mlxforge.stages import MAKERS
 from mlxforge.store.keys import digest
+from mlxforge.store.manifest import Manifest
 
 __all__ = ["Figures", "Rooms"]
 
@@ -140,15 +141,20 @@ class Rooms:
         return opened.model_link(variant.name).resolve(), seconds, peak
 
     def _theirs(self, variant: Variant) -> tuple[Path, float, int]:
-        tokens = next(
-            self._project(variant.source).glob("cache/artifacts/calibrate/*/data/tokens.npy")
-        )
+        tokens = self._windows(variant.source)
         out = self._theirs_at(variant)
         shutil.rmtree(out, ignore_errors=True)
         words = (variant.wish, str(variant.bits), str(self._source(variant.source)), str(tokens))
         program = "benchmarks.programs.upstream_quant"
         cost = measure(Command(("-m", program, *words, str(out)), ROOT), self._log)
         return out, cost.seconds, cost.memory
+
+    def _windows(self, source: str) -> Path:
+        """The tokens that ours were calibrated on."""
+        for made in self._project(source).glob("cache/artifacts/calibrate/*"):
+            if "text" in Manifest.load(made / "manifest.json").recipe["inputs"]:
+                return made / "data" / "tokens.npy"
+        raise ForgeError("nothing of ours has read the text yet", "measure gptq-4bit first")
 
     def _theirs_at(self, variant: Variant) -> Path:
         return self._root / "theirs" / variant.name

@@ -116,7 +116,7 @@ def _heads(table: LayerTable) -> int:
 def _head_codes(table: LayerTable) -> int:
     """Of the largest head: the moments of its inputs, their factor, and its codes, twice while
     they are joined."""
-    sizes = (head.weight.shape for head in _ends(table))
+    sizes = (head.weight.shape[-2:] for head in _ends(table))
     return max((8 * n * n * FACTORS + 2 * m * n for m, n in sizes), default=0)
 
 

@@ -29,7 +29,7 @@ def summary(
     rows = [("model", path), ("size", _size(figures)), *_quality(plan, figures)]
     if untold := figures.get("without_calibration"):
         counts = " and ".join(f"{count} {what}" for what, count in untold.items())
-        rows.append(("untold", f"{counts}: the text told nothing of them, see mlxforge.json"))
+        rows.append(("untold", f"{counts}: calibration told nothing of them, see mlxforge.json"))
     if (overlap := figures.get("overlap")) and overlap["share"] > MOST:
         rows.append(("overlap", overlap_line(overlap)))
     if locked:

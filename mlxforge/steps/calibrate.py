@@ -1,22 +1,30 @@
-"""calibrate: what comes into every layer of the source over a text, once for all widths."""
+"""calibrate: what comes into every layer of the source over a text, once for all widths; or over
+drawn tokens, which is all that a search for scales needs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Self, Unpack
 
 from mlxforge.progress import Progress
-from mlxforge.steps.source import SourceStep
+from mlxforge.steps.source import SourceStep, Wants
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mlxforge.models.layers.table import LayerTable
 
 __all__ = ["Calibrate"]
 
 
 @dataclass(frozen=True)
 class Calibrate(SourceStep):
-    """``source``, ``layers``, ``text`` -> ``tokens.npy`` (int32 [samples, sequence_length]) and
-    the mean squares of each layer's inputs (see mlxforge.calibrate.statistics), with more of what
-    comes into heads (see mlxforge.calibrate.head)."""
+    """``source``, ``layers`` and, if there is one, ``text`` -> ``tokens.npy`` (int32 [samples,
+    sequence_length]) and the mean squares of each layer's inputs (see
+    mlxforge.calibrate.statistics), with more of what comes into heads (see
+    mlxforge.calibrate.head)."""
 
     samples: int
     sequence_length: int
@@ -30,26 +38,39 @@ class Calibrate(SourceStep):
     one_blas_thread = True
     checkpoints = True
 
+    @classmethod
+    def drawn(cls, **wants: Unpack[Wants]) -> Self:
+        """Of a recipe that names no text. Windows are no longer than the model has positions."""
+        return cls(samples=8, sequence_length=256, seed=0, **wants)
+
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
         import numpy as np
 
         from mlxforge.calibrate.kept import Kept
         from mlxforge.calibrate.memory import shelf_for
         from mlxforge.calibrate.statistics import write_statistics
-        from mlxforge.calibrate.windows import calibration_windows
         from mlxforge.models.layers.inspection import Inspection
-        from mlxforge.models.scoring.loading import check_length, check_tokens, load_for_scoring
-        from mlxforge.models.source.load import load_tokenizer
+        from mlxforge.models.scoring.loading import check_tokens, load_for_scoring
 
-        check_length(inputs["source"], self.sequence_length, self.kind)
-        tokenizer = load_tokenizer(inputs["source"])
-        windows = calibration_windows(
-            inputs["text"], tokenizer, self.samples, self.sequence_length, self.seed
-        )
+        table = Inspection(inputs["layers"]).table
+        windows = self._windows(inputs, table)
         np.save(out / "tokens.npy", windows)
         model = load_for_scoring(inputs["source"], keep=False, exact=True)
         check_tokens(model, windows)
-        table = Inspection(inputs["layers"]).table
         kept = Kept(inputs["checkpoints"])
         with shelf_for(self.kind, table, windows, out) as shelf:
             write_statistics(model, table, windows, out, progress, shelf, kept)
+
+    def _windows(self, inputs: Mapping[str, Path], table: LayerTable) -> np.ndarray:
+        """int32 [samples, sequence_length]."""
+        from mlxforge.calibrate.windows import calibration_windows, drawn_windows
+        from mlxforge.models.scoring.loading import check_length, most_positions
+        from mlxforge.models.source.load import load_tokenizer
+
+        source, length = inputs["source"], self.sequence_length
+        if "text" in inputs:
+            check_length(source, length, self.kind)
+            tokenizer = load_tokenizer(source)
+            return calibration_windows(inputs["text"], tokenizer, self.samples, length, self.seed)
+        length = min(length, most_positions(source) or length)
+        return drawn_windows(table.vocabulary, self.samples, length, self.seed)

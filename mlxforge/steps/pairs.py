@@ -18,6 +18,7 @@ class FindPairs(SourceStep):
     mlxforge.models.layers.pairs)."""
 
     kind = "pairs"
+    version = 2
     tools = ("mlx", "mlx-lm")
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:

@@ -20,8 +20,8 @@ __all__ = ["Quantize"]
 @dataclass(frozen=True)
 class Quantize(SourceStep):
     """``source``, ``layers`` -> a folder that mlx_lm or mlx_vlm loads, with ``mlxforge.json``
-    beside it. ``calibration`` weighs the search for scales, or else ``pairs`` with the norms that
-    layers read; ``chosen`` holds the codes that another step has made."""
+    beside it. ``calibration`` weighs the search for scales; ``chosen`` holds the codes that another
+    step has made."""
 
     method: str
     bits: int
@@ -107,12 +107,6 @@ class Quantize(SourceStep):
             from mlxforge.calibrate.statistics import read_importances
 
             importances = read_importances(inputs["calibration"], inspection.table)
-        elif "pairs" in inputs:
-            from mlxforge.calibrate.expected import expected_importances
-            from mlxforge.models.layers.pairs import Pairs
-
-            pairs = Pairs.load(inputs["pairs"] / "pairs.json")
-            importances = dict(expected_importances(pairs, source, inspection))
         with read_chosen(inputs["chosen"]) if "chosen" in inputs else nullcontext() as chosen:
             return write_model(
                 source, inspection, assignments, self, out, progress,

@@ -21,12 +21,14 @@ from mlxforge.calibrate.statistics import (
     write_importances,
     write_statistics,
 )
-from mlxforge.calibrate.windows import calibration_windows
+from mlxforge.calibrate.windows import calibration_windows, drawn_windows
 from mlxforge.errors import ForgeError
 from mlxforge.models.layers.inspect import inspect_model
 from mlxforge.models.layers.table import LayerTable
 from mlxforge.models.scoring.loading import load_for_scoring
 from mlxforge.models.source.load import load_source, load_tokenizer
+from mlxforge.steps.calibrate import Calibrate
+from mlxforge.steps.inspect import Inspect
 from tests.checkpoints import PLAIN, write
 from tests.checkpoints.hybrid import HYBRID
 from tests.conftest import DEMO
@@ -171,6 +173,34 @@ def test_too_short_a_text_says_how_many_windows_it_gives() -> None:
     tokenizer = load_tokenizer(DEMO / "model")
     with pytest.raises(ForgeError, match=r"gives 6 windows of 64 tokens, 4096 are wanted"):
         calibration_windows(DEMO / "README.md", tokenizer, 4096, 64, seed=0)
+
+
+def test_drawn_tokens_are_the_seeds_and_all_of_the_vocabulary() -> None:
+    first = drawn_windows(90, 8, 256, seed=0)
+    assert first.shape == (8, 256) and first.dtype == np.int32
+    assert np.array_equal(first, drawn_windows(90, 8, 256, seed=0))
+    assert not np.array_equal(first, drawn_windows(90, 8, 256, seed=1))
+    assert {*first.reshape(-1).tolist()} == {*range(90)}
+
+
+def test_without_a_text_tokens_are_drawn_that_the_model_has_in_windows_that_it_knows(
+    tmp_path: Path,
+) -> None:
+    fields, weights = PLAIN["llama"]()
+    source = write(({**fields, "max_position_embeddings": 96}, weights), tmp_path / "source")
+    for name in ("layers", "out", "checkpoints"):
+        (tmp_path / name).mkdir()
+    Inspect().run({"source": source}, tmp_path / "layers", quiet)
+    inputs = {"source": source, "layers": tmp_path / "layers"}
+    inputs["checkpoints"] = tmp_path / "checkpoints"
+    Calibrate.drawn().run(inputs, tmp_path / "out", quiet)
+    table = table_of(source)
+    tokens = np.load(tmp_path / "out" / "tokens.npy")
+    assert np.array_equal(tokens, drawn_windows(table.vocabulary, 8, 96, seed=0))
+    found = read_importances(tmp_path / "out", table)
+    heads = {layer.path for layer in table.layers if layer.role == "embeddings"}
+    assert found.keys() == {*quantizable(table)} - heads
+    assert {int(entry.tokens) for entry in found.values()} == {8 * 96}
 
 
 @pytest.mark.parametrize("name", ["qwen2", "gemma2", "gemma4"])

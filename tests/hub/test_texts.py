@@ -394,21 +394,21 @@ def test_splits_that_do_not_overlap_are_built_and_the_plan_and_gc_know_them(
     train = "dataset: acme/lines, config: plain, split: train"
     workspace.recipe("tiny", recipe(source, calibrate=calibrate(train)))
     told = workspace.doit("plan", "tiny").stdout
-    steps = "inspect, download, text, overlap, calibrate, quantize, baseline, evaluate"
+    steps = "inspect, download, text, overlap, calibrate, heads, quantize, baseline, evaluate"
     assert f"would run {steps}" in told
     assert "  overlap  " not in workspace.build("tiny", "-n", "2")
-    rows = workspace.doit("plan", "tiny").stdout.splitlines()[2:12]
+    rows = workspace.doit("plan", "tiny").stdout.splitlines()[2:13]
     assert [row.split("  ")[1] for row in rows] == [
         *("inspect", "download calibrate.text", "text calibrate.text"),
         *("download evaluate.text", "text evaluate.text", "overlap"),
-        *("calibrate", "quantize", "baseline", "evaluate"),
+        *("calibrate", "heads", "quantize", "baseline", "evaluate"),
     ]
     assert "nothing to remove" in workspace.doit("gc").stdout
     workspace.recipe("tiny", recipe(source))
     workspace.build("tiny")
     told = workspace.doit("gc").stdout
     unused = {line.split()[0] for line in told.splitlines()[1:-1]}
-    assert unused == {"calibrate", "download", "evaluate", "overlap", "quantize", "text"}
+    assert unused == {"calibrate", "download", "evaluate", "heads", "overlap", "quantize", "text"}
 
 
 @pytest.mark.parametrize(

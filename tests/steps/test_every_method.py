@@ -63,6 +63,7 @@ class Bench:
         self.inspect = Node(Inspect(**self.wants), (("source", self.local),))
         self.inputs = (("layers", self.inspect), ("source", self.local))
         self.calibrate = Node(Calibrate(len(WINDOWS), 16, 0, **self.wants), self.inputs)
+        self.drawn = Node(Calibrate.drawn(**self.wants), self.inputs)
         self._learn()
 
     def folder(self, node: Node | Local) -> Path:
@@ -79,7 +80,8 @@ class Bench:
         return out
 
     def model(self, wanted: Quantize) -> Path:
-        made = weights(Node, self._chosen(wanted), self.inputs, self.calibrate, self.wants)
+        learned = self.drawn if wanted == RTN else self.calibrate  # which names no text
+        made = weights(Node, self._chosen(wanted), self.inputs, learned, self.wants)
         return self.folder(made)
 
     @property

@@ -22,7 +22,7 @@ import numpy as np
 from mlxforge.calibrate.blocks import Blocks, find_blocks
 from mlxforge.calibrate.pairing.readers import Bench, channels_of, is_proven, readers_of, rows_alone
 from mlxforge.calibrate.pairing.standins import Watch, experts_of, is_projection, stand_in
-from mlxforge.calibrate.pairing.trial import Changed, ReadByTiedHead
+from mlxforge.calibrate.pairing.trial import Changed
 from mlxforge.models.layers.pairs import FROM_ONE, ROWS, WEIGHT, Pair, Pairs, ranges_of
 from mlxforge.models.scoring.language import as_text_model
 from mlxforge.models.source.load import load_source
@@ -74,7 +74,6 @@ class _Finder:
         self._language = {id(module) for _, module in self._text.named_modules()}
         self._paths = {id(module): path for path, module in reversed(self._modules.items())}
         self._known: dict[Hashable, tuple[list[Pair], dict[str, str]]] = {}
-        self._heads: dict[str, str] = {}
 
     def find(self) -> Pairs:
         pairs: list[Pair] = []
@@ -89,8 +88,7 @@ class _Finder:
             left = {pair.scaler for pair in found} - {pair.scaler for pair in kept}
             without |= dict.fromkeys(sorted(left), "the model's outputs change")
             pairs += kept
-        heads = {n: head for n, head in self._heads.items() if _is_norm(self._modules[n])}
-        return Pairs(tuple(pairs), without, heads)
+        return Pairs(tuple(pairs), without)
 
     def _places(self) -> Iterator[_Place]:
         many = mx.random.randint(0, NUMBERS, (1, TOKENS), key=mx.random.key(5))
@@ -172,8 +170,6 @@ class _Finder:
                 return readers_of(bench, path, kind, rows), kind, ""
             except Changed as why:
                 reason = reason or str(why)
-                if isinstance(why, ReadByTiedHead):
-                    self._heads[path] = why.path
         return {}, kind, reason
 
     def _ways(self, bench: Bench, path: str) -> Iterator[tuple[str, np.ndarray]]:

@@ -24,7 +24,6 @@ __all__ = [
     "DIGITS",
     "Changed",
     "Noted",
-    "ReadByTiedHead",
     "Reads",
     "Trial",
     "code",
@@ -47,14 +46,6 @@ they were multiplied, None for not at all. Raises Changed where that cannot be t
 
 class Changed(Exception):
     """The scale got into something that is not its reader: the message says where."""
-
-
-class ReadByTiedHead(Changed):
-    """The embeddings at ``path`` are the head, too."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(f"{path}, whose weight turns tokens into states as well, reads it")
-        self.path = path
 
 
 class Noted(Watch):
@@ -107,7 +98,7 @@ class Trial(Watch):
 
     def head(self, path: str, x: mx.array) -> None:
         if not same(x, self._plain.heads[path]):
-            raise ReadByTiedHead(path)
+            raise Changed(f"{path}, whose weight turns tokens into states as well, reads it")
 
 
 def ratio(path: str, x: mx.array, before: mx.array) -> np.ndarray | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -50,12 +50,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairs:
-    """``without``: norms that no scale can be moved out of, with the reason, by path; ``heads``:
-    the embeddings that read one of them as a head."""
+    """``without``: norms that no scale can be moved out of, with the reason, by path."""
 
     pairs: tuple[Pair, ...]
     without: Mapping[str, str]
-    heads: Mapping[str, str] = field(default_factory=dict)
 
     def dumps(self) -> str:
         return json.dumps(asdict(self), sort_keys=True) + "\n"
@@ -70,7 +68,7 @@ class Pairs:
             )
             for entry in raw["pairs"]
         )  # fmt: skip
-        return cls(pairs, raw["without"], raw["heads"])
+        return cls(pairs, raw["without"])
 
 
 def ranges_of(channels: Iterable[int]) -> Ranges:

@@ -88,6 +88,12 @@ class LayerTable:
     cache: Mapping[str, CacheBytes] | None = None
     positions: int | None = None
 
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the largest embeddings."""
+        found = (layer.weight.shape[-2] for layer in self.layers if layer.role == "embeddings")
+        return max(found)
+
     def cast(self, asked: str | None) -> str | None:
         """The dtype that unquantized parameters get: the recipe's, else the declared one."""
         return asked or self.dtype

@@ -22,7 +22,7 @@ def usable(pairs: Pairs, assignments: Iterable[Assignment]) -> Pairs:
             without[pair.scaler] = reasons[0]
         else:
             kept.append(pair)
-    return Pairs(tuple(kept), without, pairs.heads)
+    return Pairs(tuple(kept), without)
 
 
 def _obstacle(entry: Assignment) -> str | None:

@@ -69,16 +69,24 @@ def attention(threads: int) -> AbstractContextManager[None]:
 def check_length(folder: Path, sequence_length: int, section: str) -> None:
     """ForgeError where windows of that many tokens have more positions than the model knows;
     ``section`` of the recipe says how many."""
+    limit = most_positions(folder)
+    if limit is not None and limit < sequence_length:
+        raise ForgeError(
+            f"sequence_length {sequence_length} is more than the model's {limit} positions",
+            f"use {section}: {{sequence_length: {limit}}} or less",
+        )
+
+
+def most_positions(folder: Path) -> int | None:
+    """How many the config says that the model knows, if it does."""
     config = read_config(folder)
     text = config.get("text_config")
-    for holder in (config, text if isinstance(text, dict) else {}):
-        for name in ("max_position_embeddings", "n_positions"):
-            limit = holder.get(name)
-            if isinstance(limit, int) and 0 < limit < sequence_length:
-                raise ForgeError(
-                    f"sequence_length {sequence_length} is more than the model's {limit} positions",
-                    f"use {section}: {{sequence_length: {limit}}} or less",
-                )
+    limits = (
+        holder.get(name)
+        for holder in (config, text if isinstance(text, dict) else {})
+        for name in ("max_position_embeddings", "n_positions")
+    )
+    return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
 
 
 def check_tokens(model: nn.Module, windows: np.ndarray) -> None:

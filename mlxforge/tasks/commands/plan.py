@@ -22,7 +22,7 @@ from mlxforge.report.layers import layer_rows
 from mlxforge.report.machine import fit_rows
 from mlxforge.report.pairs import pairs_lines
 from mlxforge.report.table import print_table
-from mlxforge.stages import maker_kinds
+from mlxforge.stages import maker_kinds, searches
 from mlxforge.tasks.commands.base import ForgeCommand
 from mlxforge.tasks.order import needed as needed_steps
 from mlxforge.units import readable_bytes
@@ -123,9 +123,9 @@ def _unlocked_steps(recipe: Recipe) -> Iterator[str]:
         yield "text"
     if len(texts) == 2:
         yield "overlap"
-    if "calibrate" in texts:
+    if "calibrate" in texts or searches(recipe.quantize):
         yield "calibrate"
-    yield from maker_kinds(recipe.quantize, "calibrate" in texts)
+    yield from maker_kinds(recipe.quantize)
     if "evaluate" in texts:
         yield "baseline"
     if recipe.evaluate:
