@@ -27,6 +27,14 @@ class Importance:
         enough = self.tokens[expert] >= FEWEST_TOKENS
         return mx.array(self.columns[expert]) if enough else None
 
+    def likely(self, expert: int) -> mx.array | None:
+        """As ``of``; of an expert that too few tokens came by what came into all of them."""
+        known = self.of(expert)
+        if known is not None or self.columns.ndim == 1 or self.tokens.sum() < FEWEST_TOKENS:
+            return known
+        shares = self.tokens / self.tokens.sum()
+        return mx.array((shares @ self.columns.astype(np.float64)).astype(np.float32))
+
     def unknown(self) -> list[int]:
         """The experts that saw too few tokens."""
         few = self.tokens < FEWEST_TOKENS

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
+from mlxforge.errors import ForgeError
 from mlxforge.progress import Progress
 from mlxforge.steps.source import SourceStep, Wants
 
@@ -72,5 +73,10 @@ class Calibrate(SourceStep):
             check_length(source, length, self.kind)
             tokenizer = load_tokenizer(source)
             return calibration_windows(inputs["text"], tokenizer, self.samples, length, self.seed)
+        if not table.vocabulary:
+            raise ForgeError(
+                "the model has no embeddings that are known as such: no tokens can be drawn",
+                "name a text: calibrate: {text: {path: …}}",
+            )
         length = min(length, most_positions(source) or length)
         return drawn_windows(table.vocabulary, self.samples, length, self.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -201,6 +202,20 @@ def test_without_a_text_tokens_are_drawn_that_the_model_has_in_windows_that_it_k
     heads = {layer.path for layer in table.layers if layer.role == "embeddings"}
     assert found.keys() == {*quantizable(table)} - heads
     assert {int(entry.tokens) for entry in found.values()} == {8 * 96}
+
+
+def test_no_tokens_are_drawn_for_embeddings_that_nobody_knows(tmp_path: Path) -> None:
+    source = write(PLAIN["llama"](), tmp_path / "source")
+    Inspect().run({"source": source}, tmp_path, quiet)
+    layers = json.loads((tmp_path / "layers.json").read_bytes())
+    for layer in layers["layers"]:
+        if layer["role"] == "embeddings":
+            layer["role"] = "other"
+    (tmp_path / "layers.json").write_text(json.dumps(layers))
+    inputs = {"source": source, "layers": tmp_path}
+    with pytest.raises(ForgeError, match="no tokens can be drawn") as told:
+        Calibrate.drawn().run(inputs, tmp_path, quiet)
+    assert told.value.hint == "name a text: calibrate: {text: {path: …}}"
 
 
 @pytest.mark.parametrize("name", ["qwen2", "gemma2", "gemma4"])

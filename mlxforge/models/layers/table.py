@@ -90,9 +90,9 @@ class LayerTable:
 
     @property
     def vocabulary(self) -> int:
-        """Rows of the largest embeddings."""
+        """Rows of the largest embeddings; 0 where none are known."""
         found = (layer.weight.shape[-2] for layer in self.layers if layer.role == "embeddings")
-        return max(found)
+        return max(found, default=0)
 
     def cast(self, asked: str | None) -> str | None:
         """The dtype that unquantized parameters get: the recipe's, else the declared one."""

@@ -33,7 +33,7 @@ def packer(
         found = []
         for first in range(start - start % own, start + len(rows), own):
             part = rows[max(0, first - start) : first + own - start]
-            weights = importance.of(first // own) if importance else None
+            weights = importance.likely(first // own) if importance else None
             found.append(search(part, scheme.bits, scheme.group_size, rows.dtype, weights))
         return _packed(found, scheme.bits)
 
