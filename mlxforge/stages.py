@@ -89,9 +89,9 @@ def weights(
     else:
         searched: Inputs = ()
         if searches(plain):
-            before = (("chosen", node(Heads.of(plain, **wants), (*inputs, *learned))),)
-            searched = learned
-        made = node(Quantize.of(plain, **wants), (*inputs, *searched, *before))
+            heads = node(Heads.of(plain, **wants), (*inputs, *learned))
+            searched = (*learned, ("chosen", heads))
+        made = node(Quantize.of(plain, **wants), (*inputs, *searched))
     if not refined:
         return made
     tuned = node(Dwq.of(wanted, **wants), (*inputs, *learned, *before, ("start", made)))

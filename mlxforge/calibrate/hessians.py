@@ -89,7 +89,7 @@ class Sums:
         layer's ``path`` where they are not finite."""
         if not np.isfinite(self._total.sum()):
             raise ForgeError(
-                f"the inputs of {path} are not finite over the calibration text",
+                f"the inputs of {path} are not finite over the calibration tokens",
                 "the source overflows: is its dtype float16, or a weight broken?",
             )
         totals, drift = self._total, self._drift

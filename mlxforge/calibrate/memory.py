@@ -26,13 +26,15 @@ from mlxforge.models.memory import available_bytes
 from mlxforge.models.writing.parallel import cores
 from mlxforge.units import readable_bytes
 
-__all__ = ["learning_bytes", "room_for_states", "shelf_for"]
+__all__ = ["check_room", "learning_bytes", "room_for_states", "shelf_for"]
 
 WITH_DRIFT = 2  # sums of a plain layer
 FACTORS = 4  # a Hessian beside its copies on their way to a factor
+PACKED = 5  # bytes for each code, while words are made of them
 COPIES = 6  # of a layer's weights, in float32
 TRAINED = 4  # bytes for each weight of a block: its code, and parameters, moments, anchor by group
 DECODED = 12  # bytes for each, on each core: the weights, their gradient, one in the making
+LARGER = ("awq", "gptq", "dwq", "sensitivity")  # than what a search needs
 BLOCK = re.compile(r".*?\.\d+\.")
 
 
@@ -47,6 +49,11 @@ def shelf_for(kind: str, table: LayerTable, windows: np.ndarray, out: Path) -> I
         yield Shelf(room, Path(folder))
 
 
+def check_room(kind: str, table: LayerTable) -> None:
+    """ForgeError where the memory does not do for the step ``kind``, which has no states."""
+    room_for_states(kind, table, 0, 0, available_bytes(), 0)
+
+
 def room_for_states(
     kind: str, table: LayerTable, samples: int, length: int, free: int, disk: int
 ) -> int:
@@ -59,7 +66,9 @@ def room_for_states(
         raise ForgeError(
             f"{kind} needs about {readable_bytes(own)} of memory for {need.what}, and "
             f"{readable_bytes(free)} are free",
-            "use method: rtn with scales: search, or free memory",
+            "use method: rtn with "
+            + ("scales: search" if kind in LARGER else "scales: minmax")
+            + ", or free memory",
         )
     room = (free - own) // 2
     needed = _states_bytes(kind, table, samples * length)
@@ -114,10 +123,10 @@ def _heads(table: LayerTable) -> int:
 
 
 def _head_codes(table: LayerTable) -> int:
-    """Of the largest head: the moments of its inputs, their factor, and its codes, twice while
-    they are joined."""
+    """Of the largest head: the moments of its inputs, their factor, and its codes while they are
+    packed."""
     sizes = (head.weight.shape[-2:] for head in _ends(table))
-    return max((8 * n * n * FACTORS + 2 * m * n for m, n in sizes), default=0)
+    return max((8 * n * n * FACTORS + PACKED * m * n for m, n in sizes), default=0)
 
 
 def _ends(table: LayerTable) -> list[Layer]:

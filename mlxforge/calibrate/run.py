@@ -1,4 +1,4 @@
-"""A calibration text on its way through a model, block by block and stage by stage.
+"""Calibration tokens on their way through a model, block by block and stage by stage.
 
 Layers that are given the same array are a stage. A stage's inputs are taken over all windows; what
 becomes of its layers then is the caller's, and what follows is run with them as they are by then.

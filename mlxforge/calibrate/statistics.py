@@ -91,7 +91,7 @@ def measure_inputs(
         found, count = squares_of(x, chosen, experts[path])
         if not np.isfinite(found).all():
             raise ForgeError(
-                f"the inputs of {path} are not finite over the calibration text",
+                f"the inputs of {path} are not finite over the calibration tokens",
                 "the source overflows: is its dtype float16, or a weight broken?",
             )
         return found, count, (x, chosen) if path in heads else None

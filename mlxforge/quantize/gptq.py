@@ -77,7 +77,7 @@ def prepare(
     if not np.isfinite(hessian.sum(dtype=np.float64)):
         raise ForgeError(
             "the Hessian of the inputs is not finite",
-            "activations overflow over the calibration text: is the source's dtype float16?",
+            "activations overflow over the calibration tokens: is the source's dtype float16?",
         )
     if mean <= 0:  # no input was ever anything but zero
         hessian, diagonal, mean = np.eye(len(diagonal)), np.ones_like(diagonal), 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import mlx.core as mx
 import numpy as np
@@ -32,8 +33,14 @@ class Importance:
         known = self.of(expert)
         if known is not None or self.columns.ndim == 1 or self.tokens.sum() < FEWEST_TOKENS:
             return known
+        return mx.array(self._all)
+
+    @cached_property
+    def _all(self) -> np.ndarray:
+        """Float32 [columns]: over the tokens of all experts."""
         shares = self.tokens / self.tokens.sum()
-        return mx.array((shares @ self.columns.astype(np.float64)).astype(np.float32))
+        together: np.ndarray = (shares[:, None] * self.columns).sum(axis=0)
+        return together.astype(np.float32)
 
     def unknown(self) -> list[int]:
         """The experts that saw too few tokens."""

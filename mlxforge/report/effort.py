@@ -72,11 +72,11 @@ def peak_bytes(project: Project, node: Node, table: LayerTable, size: ModelSize)
         from mlxforge.models.writing.parallel import cores
 
         return PROCESS_BYTES + QUANTIZING_BYTES * max(2, cores())
-    if node.kind in ("calibrate", "baseline", "answers", "evaluate", *LEARNERS):
+    if node.kind in ("calibrate", "heads", "baseline", "answers", "evaluate", *LEARNERS):
         prompted = isinstance(node.step, Evaluate) and bool(node.step.prompts)
         talks = prompted or "answers" in (node.kind, *dict(node.inputs))
         learned = 0
-        if node.kind in LEARNERS:
+        if node.kind in ("heads", *LEARNERS):
             learned = learning_bytes(node.kind, table, _calibration_tokens(node))
         return PROCESS_BYTES + SCORING_BYTES + _kept_bytes(size, talks) + learned
     return PROCESS_BYTES if isinstance(node.step, Download) else None
@@ -104,6 +104,8 @@ def _work(plan: Plan, node: Node, parameters: int) -> Iterator[tuple[str, float]
         yield quantize_rate(step.parameters()), parameters
     elif isinstance(step, Calibrate):
         yield "calibrate tokens", step.samples * step.sequence_length * parameters
+    elif node.kind == "heads":
+        yield "heads", parameters
     elif node.kind in LEARNERS:
         yield f"{node.kind} tokens", _calibration_tokens(node) * parameters
     elif isinstance(step, Baseline):
@@ -116,7 +118,7 @@ def _work(plan: Plan, node: Node, parameters: int) -> Iterator[tuple[str, float]
 
 
 def _calibration_tokens(node: Node) -> int:
-    """Of the text that the step learns from."""
+    """Of what the step learns from."""
     calibrate = dict(node.inputs)["calibration"]
     assert isinstance(calibrate, Node) and isinstance(calibrate.step, Calibrate)
     return calibrate.step.samples * calibrate.step.sequence_length

@@ -24,12 +24,13 @@ __all__ = ["LEARNERS", "Rates", "measured_rates", "quantize_rate"]
 
 MOST = 200  # artifacts of a kind, the newest, that are looked at
 
-LEARNERS = ("heads", "gptq", "awq", "dwq", "sensitivity")
+LEARNERS = ("gptq", "awq", "dwq", "sensitivity")
 """Kinds of steps whose time goes with the calibration's tokens times the parameters."""
 
 Rates = Mapping[str, float]
 """Work per second, by what was done: ``download``, ``quantize rtn affine``, ``baseline tokens``,
-``calibrate tokens``, ``evaluate tokens``, ``evaluate samples``, ``gptq tokens`` and the like."""
+``heads``, ``calibrate tokens``, ``evaluate tokens``, ``evaluate samples``, ``gptq tokens`` and the
+like."""
 
 
 def quantize_rate(parameters: Mapping[str, Any]) -> str:
@@ -75,6 +76,9 @@ def _all(store: Store) -> Iterator[tuple[str, Work]]:
                 length = manifest.recipe["parameters"]["max_tokens"] if unit == "samples" else 1
                 if size:
                     yield f"{kind} {unit}", Work(work.done * length * size, work.seconds)
+    for manifest, _ in _manifests(store, "heads"):
+        if size := sizes.get(manifest.recipe["inputs"]["source"], 0):
+            yield "heads", Work(size, manifest.seconds)
     for kind in LEARNERS:
         for manifest, _ in _manifests(store, kind):
             size = sizes.get(manifest.recipe["inputs"]["source"], 0)

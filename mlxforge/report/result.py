@@ -15,7 +15,7 @@ __all__ = ["figures_of", "overlap_figures", "untold_of"]
 
 
 def figures_of(project: Project, plan: Plan) -> dict[str, Any]:
-    """Size in bytes, bits per weight, what the calibration text told nothing of, what evaluate
+    """Size in bytes, bits per weight, what calibration told nothing of, what evaluate
     found, how far the texts overlap; nothing is recomputed."""
     made = _read(project.path_of(plan.quantize) / "mlxforge.json")
     figures: dict[str, Any] = {

@@ -25,6 +25,7 @@ class Heads(Gptq):
         from mlxforge.calibrate.gptq.codes import Codes
         from mlxforge.calibrate.gptq.solver import Solver
         from mlxforge.calibrate.head import read_heads
+        from mlxforge.calibrate.memory import check_room
         from mlxforge.models.layers.assign import assign
         from mlxforge.models.layers.inspection import Inspection
         from mlxforge.models.scoring.leaves.fixed import has_matrix
@@ -32,20 +33,19 @@ class Heads(Gptq):
         from mlxforge.models.writing.chosen import ChosenWriter
 
         table = Inspection(inputs["layers"]).table
+        check_room(self.kind, table)
         chosen = [entry for entry in assign(table, self.wanted()) if entry.scheme]
         solver = Solver(chosen, table.cast(self.dtype), self.settings(Settings))
         model = load_for_scoring(inputs["source"], keep=False, exact=True)
         modules = dict(getattr(model, "whole", model).named_modules())
-        heads = {
-            path: moments
-            for path, moments in read_heads(inputs["calibration"]).items()
-            if path in solver.paths and has_matrix(modules[path])
-        }
         writer = ChosenWriter(out, inputs["checkpoints"])
         codes = Codes(writer, solver)
-        for done, (path, moments) in enumerate(heads.items(), start=1):
-            if codes.recall(path) is None:
-                codes.keep(path, [solver.solve_head(path, modules[path], moments)])
-            progress(done, len(heads), "heads")
+        known = read_heads(inputs["calibration"])
+        for done, (path, moments) in enumerate(known.items(), start=1):
+            owners = [each for each in (path, *codes.copies.get(path, ())) if each in modules]
+            module = next((modules[each] for each in owners if has_matrix(modules[each])), None)
+            if module is not None and path in solver.paths and codes.recall(path) is None:
+                codes.keep(path, [solver.solve_head(path, module, moments)])
+            progress(done, len(known), "heads")
         writer.finish()
         return {}

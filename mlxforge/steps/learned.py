@@ -1,4 +1,4 @@
-"""What the steps have in common that learn from a calibration text how weights are best packed."""
+"""What the steps have in common that learn from calibration how weights are best packed."""
 
 from __future__ import annotations
 

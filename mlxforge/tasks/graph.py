@@ -88,7 +88,7 @@ def _step_task(
             return TaskFailed("halted", report=False)
         started = time.monotonic()
         try:
-            if node.kind in MAKERS:
+            if node.kind in ("calibrate", *MAKERS):  # before anything long
                 check_layers(project, plan)
                 check_heads(project, plan)
             for _, value in node.inputs:

@@ -37,11 +37,12 @@ def test_the_samples_that_are_named_fit_and_one_more_does_not(table: LayerTable)
         room_for_states("gptq", table, fitting + 1, 512, free, disk)
 
 
-@pytest.mark.parametrize("kind", ["gptq", "awq", "dwq", "calibrate"])
+@pytest.mark.parametrize("kind", ["gptq", "awq", "dwq", "calibrate", "heads"])
 def test_a_layer_that_does_not_fit_alone_is_told_as_that(kind: str, table: LayerTable) -> None:
     with pytest.raises(ForgeError, match=f"{kind} needs about") as told:
         room_for_states(kind, table, 1, 16, 1000, 1 << 40)
-    assert told.value.hint and "scales: search" in told.value.hint
+    smaller = "minmax" if kind in ("calibrate", "heads") else "search"
+    assert told.value.hint == f"use method: rtn with scales: {smaller}, or free memory"
 
 
 def test_the_shelf_is_gone_with_what_needed_it(table: LayerTable, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ class Scaling:
         total = np.asarray(sum(squares for squares, _ in found))
         if not np.isfinite(total).all():
             raise ForgeError(
-                f"the inputs of {path} are not finite over the calibration text",
+                f"the inputs of {path} are not finite over the calibration tokens",
                 "the source overflows: is its dtype float16, or a weight broken?",
             )
         return means_of(total, np.asarray(sum(tokens for _, tokens in found)))

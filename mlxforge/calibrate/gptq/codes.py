@@ -17,19 +17,21 @@ class Codes:
 
     def __init__(self, writer: ChosenWriter, solver: Solver) -> None:
         self._writer, self._solver = writer, solver
-        self.copies = {tied: head for head, tied in solver.tied.items()}
+        self.copies: dict[str, list[str]] = {}
+        for head, tied in solver.tied.items():
+            self.copies.setdefault(tied, []).append(head)
 
     def recall(self, path: str) -> Sequence[Affine] | None:
         """Those of a layer, one entry per expert, that a run before this one has kept."""
         found = self._writer.recall(path, self._solver.schemes[path])
-        head = self.copies.get(path)
-        if found is not None and head and not self._writer.recall(head, self._solver.schemes[head]):
-            self._keep(head, found)
+        for head in self.copies.get(path, ()) if found is not None else ():
+            if not self._writer.recall(head, self._solver.schemes[head]):
+                self._keep(head, found or ())
         return found
 
     def keep(self, path: str, entries: Sequence[Affine]) -> None:
         self._keep(path, entries)
-        if head := self.copies.get(path):
+        for head in self.copies.get(path, ()):
             self._keep(head, entries)
 
     def _keep(self, path: str, entries: Sequence[Affine]) -> None:

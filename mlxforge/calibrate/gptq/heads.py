@@ -38,8 +38,8 @@ def head_codes(
     ``embeddings``: the weight turns tokens into states as well, where all columns matter alike.
     """
     if embeddings:
-        mean = float(np.diagonal(moments).mean(dtype=np.float64))
-        moments = moments / mean + AS_INPUT * np.eye(len(moments))
+        moments = moments / float(np.diagonal(moments).mean(dtype=np.float64))
+        moments[np.diag_indices(len(moments))] += AS_INPUT
     factor = prepare(moments, damping=settings.damping, act_order=settings.act_order)
     step, rows = rows_at_once(len(moments)), module._matrix.rows
     jobs = (

@@ -35,17 +35,17 @@ def quantize_in_sequence(
     """Quantize the layers of ``model`` that ``solver`` can solve; weights are float32, as are those
     of ``source``: the same once more, which stays as it is.
 
-    ``windows`` is int32 [samples, length]. ``heads``: by the paths of embeddings whose weight
-    a head has too, the mean of x x^T over what comes into it, [columns, columns]. Layers whose
-    ``codes`` are known are not solved again: the windows only pass them. Between blocks they are on
-    ``shelf``. Raises ForgeError that names the layer whose inputs are not finite.
+    ``windows`` is int32 [samples, length]. ``heads``: by the paths of heads, or of embeddings whose
+    weight a head has too, the mean of x x^T over what comes into it, [columns, columns]. Layers
+    whose ``codes`` are known are not solved again: the windows only pass them. Between blocks they
+    are on ``shelf``. Raises ForgeError that names the layer whose inputs are not finite.
     """
     run = Run(model, solver.paths, windows, source, shelf)
     first = [path for path in solver.embeddings if has_matrix(run.modules[path])]
     done: set[str] = set()
 
     def finish(path: str, entries: list[Affine], known: bool) -> None:
-        modules = [path, codes.copies[path]] if path in codes.copies else [path]
+        modules = [path, *codes.copies.get(path, ())]
         for each in modules:
             if has_matrix(run.modules[each]):
                 fix_weight(run.modules[each], entries)

@@ -34,5 +34,5 @@ def _obstacle(entry: Assignment) -> str | None:
     if scheme is not None and scheme.mode != "affine":
         return f"{layer.path} gets mode {scheme.mode}, whose scales are given"
     if layer.role == "lm_head" and scheme is not None:
-        return f"{layer.path} has codes by all that comes into it"
+        return f"{layer.path} is a head, whose codes are chosen before"
     return None

@@ -72,7 +72,7 @@ def write_model(
     to the result's: memory holds a few pieces, whatever the size of the model. The bytes do not
     depend on ``workers`` (threads; default: one per core of a CPU).
     ``further`` names files of the source that are copied besides those of every model. Where the
-    recipe has ``learned`` from a text, ``mlxforge.json`` says which layers have not.
+    recipe has ``learned``, by a text or drawn tokens, ``mlxforge.json`` says which layers have not.
 
     Returns the sha256 of every file of weights. Raises ForgeError for a source that cannot be
     read, a disk that is too small and, unless ``wish`` allows them, for NaN and infinity in a
@@ -161,8 +161,8 @@ def quantization_entry(default: Scheme, assignments: Sequence[Assignment]) -> di
 def _without(
     assignments: Sequence[Assignment], importances: Mapping[str, Importance], chosen: Chosen | None
 ) -> frozenset[str]:
-    """Layers that a text has told nothing of, though their scales are not given. Embeddings that
-    are no head meet no inputs: there is nothing to be told."""
+    """Layers that calibration has told nothing of, though their scales are not given. Embeddings
+    that are no head meet no inputs: there is nothing to be told."""
     told = importances.keys() | (chosen.layers if chosen else frozenset())
     return frozenset(
         entry.layer.path
@@ -198,5 +198,5 @@ def _provenance(
 
 
 def _rounded(experts: list[int] | None) -> dict[str, list[int]]:
-    """The experts that the calibration text has told too little of."""
+    """The experts that calibration has told too little of."""
     return {"experts_without_calibration": experts} if experts else {}

@@ -228,7 +228,9 @@ def test_what_cannot_be_paired_says_why(tmp_path: Path) -> None:
 def test_a_head_has_its_codes_before_scales_move(tmp_path: Path) -> None:
     source = write(PLAIN["llama"](), tmp_path / "llama")
     chosen = choose(SCALED, source, tmp_path)
-    assert notes(chosen)["without"]["model.norm"] == "lm_head has codes by all that comes into it"
+    assert (
+        notes(chosen)["without"]["model.norm"] == "lm_head is a head, whose codes are chosen before"
+    )
     with read_chosen(chosen) as found, read_chosen(tmp_path / "heads") as heads:
         assert heads.layers == {"lm_head"}
         assert "model.norm.weight" not in found.tensors
