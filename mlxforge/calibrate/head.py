@@ -31,12 +31,11 @@ class HeadSums:
 
     def __init__(self, table: LayerTable) -> None:
         layers = {layer.path: layer for layer in table.layers if layer.quantizable}
-        roles = {path: layer.role for path, layer in layers.items()}
         self._columns = {path: layer.weight.shape[-1] for path, layer in layers.items()}
         self._owners = {
-            path: layer.tied if roles.get(layer.tied or "") == "embeddings" else path
+            path: layer.tied if layer.tied in layers else path
             for path, layer in layers.items()
-            if layer.tied or layer.role in ("lm_head", "embeddings")
+            if layer.role in ("lm_head", "embeddings")
         }
         self._sums: dict[str, Sums] = {}
 

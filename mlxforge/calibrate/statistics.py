@@ -28,7 +28,6 @@ from mlxforge.quantize.importance import Importance
 
 __all__ = [
     "AS_INPUT",
-    "as_both_uses",
     "means_of",
     "measure_inputs",
     "read_importances",
@@ -162,7 +161,7 @@ def write_importances(found: Mapping[str, Importance], folder: Path) -> None:
     (folder / "squares.json").write_text(json.dumps(where, indent=1, sort_keys=True) + "\n")
 
 
-def as_both_uses(means: np.ndarray) -> np.ndarray:
+def _as_both_uses(means: np.ndarray) -> np.ndarray:
     """Mean squares of what comes into a tied embedding as the head, with those of its use as what
     turns tokens into states, where all columns matter alike: the first with a mean of 1, the second
     with ``AS_INPUT``."""
@@ -173,7 +172,7 @@ def as_both_uses(means: np.ndarray) -> np.ndarray:
 def read_importances(folder: Path, table: LayerTable) -> dict[str, Importance]:
     """What ``write_importances`` wrote, by path.
 
-    Embeddings that are the head as well are used in two ways (see ``as_both_uses``).
+    Embeddings that are the head as well are used in two ways (see ``_as_both_uses``).
     """
     flat = np.load(folder / "squares.npy", mmap_mode="r")
     roles = {layer.path: layer.role for layer in table.layers}
@@ -183,7 +182,7 @@ def read_importances(folder: Path, table: LayerTable) -> dict[str, Importance]:
         size = int(np.prod(entry["shape"]))
         means = np.array(flat[entry["start"] : entry["start"] + size]).reshape(entry["shape"])
         if roles[path] == "embeddings" or path in tied:
-            means = as_both_uses(means)
+            means = _as_both_uses(means)
         importance = Importance(means, np.array(entry["tokens"], dtype=np.int64))
         found |= dict.fromkeys(filter(None, (path, tied.get(path))), importance)
     return found

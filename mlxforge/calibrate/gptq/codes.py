@@ -24,9 +24,11 @@ class Codes:
     def recall(self, path: str) -> Sequence[Affine] | None:
         """Those of a layer, one entry per expert, that a run before this one has kept."""
         found = self._writer.recall(path, self._solver.schemes[path])
-        for head in self.copies.get(path, ()) if found is not None else ():
+        if found is None:
+            return None
+        for head in self.copies.get(path, ()):
             if not self._writer.recall(head, self._solver.schemes[head]):
-                self._keep(head, found or ())
+                self._keep(head, found)
         return found
 
     def keep(self, path: str, entries: Sequence[Affine]) -> None:
