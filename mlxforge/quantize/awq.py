@@ -3,12 +3,15 @@
 Rounding adds about the same error to every weight of a group. Where the inputs of a column are
 divided by s and the column is multiplied by s, the product stays as it was, and the column's share
 of the error becomes 1/s of what it was, as long as s does not stretch the group's range (Lin et al.
-2023, arXiv 2306.00978, sections 3.1 and 3.2). For every channel
+2023, arXiv 2306.00978, sections 3.1 and 3.2). A column of large weights does that before others.
+For every channel
 
-    s = m^a / sqrt(max(m^a) min(m^a)),    m the root mean square of its inputs (the paper: the mean)
+    r = m^a / n^b,    s = r / sqrt(max(r) min(r))
 
-and a, one number for all channels, is the one in [0, 1) for which the error of the outputs is least
-(equations 4 and 5). Here the error is weighed as the search for scales weighs it,
+with m the root mean square of its inputs (the paper: the mean) and n that of its weights; a and b,
+two numbers for all channels, are those in [0, 1) for which the error of the outputs is least. With
+b = 0 that is the paper's equations 4 and 5, with b = 1 - a what SmoothQuant moves (Xiao et al.
+2022, arXiv 2211.10438, equation 4). Here the error is weighed as the search for scales weighs it,
 
     sum_ij h_j (w_ij - w^_ij)^2,    h_j the mean square of column j's inputs
 
@@ -30,7 +33,7 @@ from mlxforge.quantize.search import search
 
 __all__ = ["Rounding", "channel_scales", "divided", "exponents", "scaled_error"]
 
-LEAST = 1e-3  # of the median: what never had an input is not made smaller without end
+LEAST = 1e-3  # of the median: what has no inputs or weights is not made smaller without end
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,19 @@ def exponents(grid: int) -> list[float]:
     return [place / grid for place in range(grid)]
 
 
-def channel_scales(squares: np.ndarray, exponent: float) -> np.ndarray:
-    """float32 [channels], of the mean squares of their inputs."""
-    floor = LEAST**2 * float(np.median(squares))
-    magnitude = np.sqrt(np.maximum(squares, floor if floor > 0 else 1), dtype=np.float64)
-    raised = magnitude**exponent
+def channel_scales(
+    squares: np.ndarray, weights: np.ndarray, exponents: tuple[float, float]
+) -> np.ndarray:
+    """float32 [channels], of the mean squares of their inputs, and of their ``weights``."""
+    raised = _magnitude(squares) ** exponents[0] / _magnitude(weights) ** exponents[1]
     found: np.ndarray = raised / np.sqrt(raised.max() * raised.min())
     return found.astype(np.float32)
+
+
+def _magnitude(squares: np.ndarray) -> np.ndarray:
+    floor = LEAST**2 * float(np.median(squares))
+    found: np.ndarray = np.sqrt(np.maximum(squares, floor if floor > 0 else 1), dtype=np.float64)
+    return found
 
 
 def scaled_error(

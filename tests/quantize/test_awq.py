@@ -17,32 +17,46 @@ SQUARES = np.exp(random.normal(size=128) * 2)
 SEARCHED = Rounding(4, 64, mx.bfloat16, clip=True)
 
 
+ONES = np.ones(128)
+
+
 @settings(deadline=None, max_examples=40)
-@given(st.integers(2, 200), st.floats(0, 0.95), st.integers(0, 99))
-def test_scales_are_a_power_of_the_inputs_with_ends_that_cancel(
-    channels: int, exponent: float, seed: int
+@given(st.integers(2, 200), st.floats(0, 0.95), st.floats(0, 0.95), st.integers(0, 99))
+def test_scales_are_powers_of_inputs_and_weights_with_ends_that_cancel(
+    channels: int, inputs: float, weights: float, seed: int
 ) -> None:
-    squares = np.exp(np.random.default_rng(seed).normal(size=channels))
-    found = channel_scales(squares, exponent).astype(np.float64)
+    squares, heights = np.exp(np.random.default_rng(seed).normal(size=(2, channels)))
+    found = channel_scales(squares, heights, (inputs, weights)).astype(np.float64)
     assert np.isclose(found.max() * found.min(), 1, rtol=1e-5)
-    assert np.allclose(found / found[0], (squares / squares[0]) ** (exponent / 2), rtol=1e-4)
+    expected = squares ** (inputs / 2) / heights ** (weights / 2)
+    assert np.allclose(found / found[0], expected / expected[0], rtol=1e-4)
 
 
-def test_channels_without_inputs_are_not_made_small_without_end() -> None:
-    found = channel_scales(np.array([1.0, 4, 0, 1]), 0.5)
-    assert np.isfinite(found).all() and found.max() / found.min() < 100
-    assert np.array_equal(channel_scales(np.zeros(5), 0.5), np.ones(5))
+def test_channels_without_inputs_or_weights_are_not_scaled_without_end() -> None:
+    few, ones, none = np.array([1.0, 4, 0, 1]), np.ones(4), np.zeros(4)
+    for found in (channel_scales(few, ones, (0.5, 0)), channel_scales(ones, few, (0, 0.5))):
+        assert np.isfinite(found).all() and found.max() / found.min() < 100
+    assert np.array_equal(channel_scales(none, none, (0.5, 0.5)), ones)
 
 
 def test_the_grid_begins_with_what_changes_nothing() -> None:
     assert exponents(4) == [0, 0.25, 0.5, 0.75]
-    assert np.array_equal(channel_scales(SQUARES, 0), np.ones(128))
+    assert np.array_equal(channel_scales(SQUARES, SQUARES, (0, 0)), ONES)
+
+
+def test_columns_of_large_weights_are_made_smaller_where_they_stretch_their_groups() -> None:
+    factors = np.exp(random.normal(size=128) / 2)
+    weight = WEIGHT * mx.array(factors.astype(np.float32))
+    plain = scaled_error(weight, ONES, ONES, SEARCHED)
+    heights = np.square(np.array(weight)).mean(axis=0)
+    scales = channel_scales(ONES, heights, (0, 0.5))
+    assert scaled_error(weight, ONES, scales, SEARCHED) < 0.9 * plain
 
 
 @pytest.mark.parametrize("clip", [True, False])
 def test_the_error_is_that_of_the_outputs_over_independent_inputs(clip: bool) -> None:
     rounding = Rounding(4, 64, mx.bfloat16, clip)
-    scales = channel_scales(SQUARES, 0.4)
+    scales = channel_scales(SQUARES, ONES, (0.4, 0))
     rounded = rounding.round(WEIGHT * mx.array(scales), mx.array(SQUARES / scales**2))
     stored = np.array(decode(rounded, 64), np.float64) / scales
     expected = (SQUARES * (stored - np.array(WEIGHT)) ** 2).sum()
@@ -54,7 +68,7 @@ def test_scales_lower_the_error_where_few_columns_meet_large_inputs() -> None:
     squares[[3, 70]] = 400
     rounding = Rounding(4, 64, mx.bfloat16, clip=False)
     errors = [
-        scaled_error(WEIGHT, squares, channel_scales(squares, exponent), rounding)
+        scaled_error(WEIGHT, squares, channel_scales(squares, ONES, (exponent, 0)), rounding)
         for exponent in exponents(10)
     ]
     assert min(errors) < 0.3 * errors[0]

@@ -1,4 +1,4 @@
-"""The scales of one pair: the exponent for which all of its readers together lose least."""
+"""The scales of one pair: the exponents for which all of its readers together lose least."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import mlx.nn as nn
 import numpy as np
 
 from mlxforge.calibrate.awq.scalers import Scalers, columns_of
+from mlxforge.calibrate.awq.valley import Place, lowest
 from mlxforge.models.layers.pairs import OTHER, Pair
 from mlxforge.models.scoring.leaves.fixed import expert_count, weight_of
 from mlxforge.models.writing.parallel import in_order, workers
@@ -18,20 +19,38 @@ from mlxforge.quantize.awq import Rounding, channel_scales, scaled_error
 from mlxforge.quantize.importance import Importance
 from mlxforge.recipe.methods import FEWEST_TOKENS
 
-__all__ = ["Choice", "Chooser"]
+__all__ = ["Choice", "Chooser", "Exponents"]
 
-ROWS_TRIED = 128  # of a weight, for each exponent
-AT_ONCE = 4  # exponents
+ROWS_TRIED = 128  # of a weight, for each pair of exponents
 EXPERTS_TRIED = 8  # of those that share their scales
+
+
+Exponents = tuple[float, float]
+"""Of the inputs, and of the weights that meet them."""
+NONE: Exponents = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """``scales`` float32 [channels], or [experts, channels]; ``exponents``: one, or one for each
-    expert."""
+    """``scales`` float32 [channels], or [experts, channels]; ``exponents``: one entry, or one for
+    each expert."""
 
     scales: np.ndarray
-    exponents: list[float]
+    exponents: list[Exponents]
+
+    @property
+    def moves(self) -> bool:
+        return any(entry != NONE for entry in self.exponents)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Rows of the layer ``path``, float32 [rows, columns], and the mean ``squares`` [columns] of
+    what they meet."""
+
+    path: str
+    rows: mx.array
+    squares: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -49,53 +68,56 @@ class Chooser:
         squares = _by_channel(pair, reader, inputs, self.scalers.channels(pair))
         tokens = np.atleast_1d(inputs.tokens if pair.experts else inputs.tokens.sum())
         found = [
-            self._best(pair, number, mine) if count >= FEWEST_TOKENS else (0.0, np.ones_like(mine))
+            self._best(pair, number, mine) if count >= FEWEST_TOKENS else (NONE, np.ones_like(mine))
             for number, (mine, count) in enumerate(zip(squares, tokens, strict=True))
         ]
         scales = np.stack([mine for _, mine in found])
-        return Choice(scales if pair.experts else scales[0], [exponent for exponent, _ in found])
+        return Choice(scales if pair.experts else scales[0], [exponents for exponents, _ in found])
 
     def weight(self, path: str, expert: int | None) -> mx.array:
         """Float32 [rows, columns], as a cast leaves it; lazy."""
         weight = weight_of(self.modules[path], expert)
         return weight.astype(self.roundings[path].dtype).astype(mx.float32)
 
-    def _best(self, pair: Pair, expert: int, squares: np.ndarray) -> tuple[float, np.ndarray]:
-        """The exponent of least error, and the scales [channels] that it gives."""
+    def _best(self, pair: Pair, expert: int, squares: np.ndarray) -> tuple[Exponents, np.ndarray]:
+        """The exponents of least error, and the scales [channels] that they give."""
         samples = [
-            (rows, columns_of(pair, path, squares, squares.mean()), path)
+            _Sample(path, rows, columns_of(pair, path, squares, squares.mean()))
             for path in pair.readers
             if path in self.roundings
             for rows in self._sample(path, expert if pair.experts else None)
         ]
-        ways: list[np.ndarray] = []
-        errors: list[float] = []
-        for start in range(0, len(self.grid), AT_ONCE):
-            if errors and np.argmin(errors) < start - AT_ONCE:  # the error has one valley
-                break
-            new = [
-                self._scales(pair, squares, exponent) for exponent in self.grid[start:][:AT_ONCE]
-            ]
+        weights = _weights_by_channel(pair, samples, len(squares))
+
+        def scales_at(place: Place) -> np.ndarray:
+            return self._scales(pair, squares, weights, self._exponents(place))
+
+        def errors(places: Sequence[Place]) -> Sequence[float]:
             jobs = [
                 partial(
-                    scaled_error, rows, heights, columns_of(pair, path, scales),
-                    self.roundings[path],
+                    scaled_error, sample.rows, sample.squares,
+                    columns_of(pair, sample.path, scales), self.roundings[sample.path],
                 )
-                for scales in new
-                for rows, heights, path in samples
+                for scales in map(scales_at, places)
+                for sample in samples
             ]  # fmt: skip
-            found = np.array(list(in_order(jobs, workers()))).reshape(len(new), len(samples))
-            ways += new
-            errors += found.sum(axis=1).tolist()
-        best = int(np.argmin(errors))
-        return self.grid[best], ways[best]
+            found = np.array(list(in_order(jobs, workers()))).reshape(len(places), len(samples))
+            return [float(error) for error in found.sum(axis=1)]
 
-    def _scales(self, pair: Pair, squares: np.ndarray, exponent: float) -> np.ndarray:
+        best = lowest(errors, len(self.grid))
+        return self._exponents(best), scales_at(best)
+
+    def _exponents(self, place: Place) -> Exponents:
+        return self.grid[place[0]], self.grid[place[1]]
+
+    def _scales(
+        self, pair: Pair, squares: np.ndarray, weights: np.ndarray, exponents: Exponents
+    ) -> np.ndarray:
         """As they are once the scaler is stored; channels that nobody reads keep their own."""
         reached = squares > 0
         scales = np.ones_like(squares)
-        if exponent and reached.any():
-            scales[reached] = channel_scales(squares[reached], exponent)
+        if exponents != NONE and reached.any():
+            scales[reached] = channel_scales(squares[reached], weights[reached], exponents)
         return self.scalers.left_of(pair, scales)
 
     def _sample(self, path: str, expert: int | None) -> list[mx.array]:
@@ -128,3 +150,15 @@ def _by_channel(pair: Pair, reader: str, inputs: Importance, size: int) -> np.nd
         np.bincount(channels[mine], weights=row[mine], minlength=size) / counts for row in columns
     ]
     return np.stack(found).astype(np.float32)
+
+
+def _weights_by_channel(pair: Pair, samples: Sequence[_Sample], size: int) -> np.ndarray:
+    """Mean squares of the weights that meet each channel, float32 [size]; 0 where none does."""
+    total, counts = np.zeros((2, size))
+    for sample in samples:
+        channels = pair.channels(sample.path)
+        mine = channels != OTHER
+        squares = np.asarray(mx.square(sample.rows).mean(axis=0))
+        total += np.bincount(channels[mine], weights=squares[mine], minlength=size)
+        counts += np.bincount(channels[mine], minlength=size)
+    return (total / np.maximum(counts, 1)).astype(np.float32)

@@ -141,7 +141,7 @@ class Scaling:
         self.notes.append(
             {"scaler": pair.scaler, "readers": [*pair.readers], "exponents": choice.exponents}
         )
-        if not any(choice.exponents):
+        if not choice.moves:
             return
         self._scalers.divide(pair, choice.scales)
         if pair.kind == ROWS:
