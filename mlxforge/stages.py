@@ -1,7 +1,7 @@
 """The steps that make a model's weights, one after the other, for each method.
 
     rtn         quantize, after heads where scales are searched
-    gptq        gptq -> quantize
+    gptq        gptq -> quantize, after awq's steps with prepare: awq
     awq         heads and pairs -> awq -> quantize
     dwq         quantize -> dwq -> quantize
     dynamic     sensitivity, and once the widths are chosen, those of the method that fills them
@@ -46,8 +46,10 @@ def searches(wanted: Wanted) -> bool:
 def maker_kinds(wanted: Wanted) -> tuple[str, ...]:
     """The kinds of the steps that :func:`weights` makes, in their order."""
     kinds = ["sensitivity"] if wanted.method == "dynamic" else []
-    if searches(wanted) or wanted.filling == "awq":
+    if searches(wanted) or wanted.moves_scales:
         kinds.append("heads")
+    if wanted.prepare == "awq":
+        kinds.append("awq")
     if wanted.filling in CHOOSERS:
         kinds.append(wanted.filling)
     kinds.append("quantize")
@@ -75,15 +77,10 @@ def weights(
     refined = "dwq" in (wanted.method, wanted.refine)
     plain = replace(wanted, method=method, refine="none")
     learned: Inputs = () if calibrate is None else (("calibration", calibrate),)
-    chooser = CHOOSERS.get(method)
     before: Inputs = ()
-    if chooser is not None:
-        plain = replace(plain, scales="minmax")  # which it does not look at: one key for all
-        more: Inputs = ()
-        if method == "awq":
-            heads = node(Heads.of(plain, **wants), (*inputs, *learned))
-            more = (*_pairs(node, inputs, wants), ("heads", heads))
-        chosen = node(chooser.of(plain, **wants), (*inputs, *more, *learned))
+    if method in CHOOSERS:
+        plain = replace(plain, scales="minmax")  # which they do not look at: one key for all
+        chosen = _chosen(node, method, plain, inputs, learned, wants)
         before = (("chosen", chosen),)
         made = node(Quantize.of(plain, **wants), (*inputs, *before))
     else:
@@ -96,6 +93,19 @@ def weights(
         return made
     tuned = node(Dwq.of(wanted, **wants), (*inputs, *learned, *before, ("start", made)))
     return node(Quantize.of(replace(plain, refine="dwq"), **wants), (*inputs, ("chosen", tuned)))
+
+
+def _chosen(
+    node: MakeNode, method: str, wanted: Wanted, inputs: Inputs, learned: Inputs, wants: Wants
+) -> Node:
+    """What one of CHOOSERS chooses, on what has been done before it."""
+    before: Inputs = ()
+    if method == "awq":
+        heads = node(Heads.of(wanted, **wants), (*inputs, *learned))
+        before = (*_pairs(node, inputs, wants), ("heads", heads))
+    elif wanted.prepare == "awq":
+        before = (("prepared", _chosen(node, "awq", wanted, inputs, learned, wants)),)
+    return node(CHOOSERS[method].of(wanted, **wants), (*inputs, *before, *learned))
 
 
 def _pairs(node: MakeNode, inputs: Inputs, wants: Wants) -> Inputs:

@@ -40,6 +40,7 @@ OURS = {
     "rtn, searched with text": ("scales: search", True),
     "awq": ("method: awq", True),
     "gptq": ("method: gptq", True),
+    "awq, gptq": ("method: gptq, prepare: awq", True),
     "dwq": ("method: dwq", True),
     "gptq, dwq": ("method: gptq, refine: dwq", True),
 }

@@ -79,6 +79,8 @@ def in_use(whole: Mapping[str, Any]) -> dict[str, Any]:
             del used["scales"]
         for name in ("allow_nonfinite", *(SECTIONS.keys() - sections_in_use(quantize))):
             del used[name]
+        if used["prepare"] == "none":
+            del used["prepare"]
     if quantize["allow_nonfinite"]:
         used["allow_nonfinite"] = True
     document["quantize"] = used

@@ -78,8 +78,7 @@ def sections_in_use(quantize: Mapping[str, Any]) -> tuple[str, ...]:
     used = {quantize["method"]}
     if quantize["method"] == "dynamic":
         used.add((quantize["dynamic"] or {}).get("method", "rtn"))
-    if quantize["refine"] == "dwq":
-        used.add("dwq")
+    used |= {quantize["prepare"], quantize["refine"]}
     return tuple(name for name in SECTIONS if name in used)
 
 

@@ -53,8 +53,9 @@ class Override:
 
 @dataclass(frozen=True)
 class Quantize:
-    """``gptq``, ``awq``, ``dwq``, ``dynamic``: what the recipe says of each method that is in use,
-    defaults filled in; None for the others. ``widths``: bits by path that were chosen for this
+    """``prepare`` and ``refine``: what is done before codes are chosen, and after. ``gptq``,
+    ``awq``, ``dwq``, ``dynamic``: what the recipe says of each method that is in use, defaults
+    filled in; None for the others. ``widths``: bits by path that were chosen for this
     section by measuring; no recipe says them, a plan takes them from the lock."""
 
     method: str
@@ -66,6 +67,7 @@ class Quantize:
     refine: str
     overrides: tuple[Override, ...] = ()
     allow_nonfinite: bool = False  # weights that are NaN or infinite
+    prepare: str = "none"
     gptq: Gptq | None = None
     awq: Awq | None = None
     dwq: Dwq | None = None
@@ -77,6 +79,11 @@ class Quantize:
     def filling(self) -> str:
         """The method that chooses the codes: with ``dynamic`` the one that fills the widths."""
         return self.dynamic.method if self.dynamic else self.method
+
+    @property
+    def moves_scales(self) -> bool:
+        """Whether awq moves scales between layers, for codes of its own or of ``filling``."""
+        return "awq" in (self.filling, self.prepare)
 
 
 @dataclass(frozen=True)

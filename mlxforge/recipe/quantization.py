@@ -14,6 +14,8 @@ from mlxforge.recipe.words import dotted
 
 __all__ = ["quantization"]
 
+PLAIN_KEYS = ("bits", "group_size", "mode", "scales", "prepare", "refine", "overrides")
+
 
 def quantization(draft: Draft) -> Quantize:
     """The section with every value filled in.
@@ -37,14 +39,20 @@ def quantization(draft: Draft) -> Quantize:
 def _check_methods(draft: Draft, values: Mapping[str, Any]) -> None:
     """ForgeError for a section of a method that is not in use, and for what two say at once."""
     used = sections_in_use(values)
+    filling = (values["dynamic"] or values)["method"]
+    beside = {"dwq": "refine: dwq"} | ({"awq": "prepare: awq"} if filling == "gptq" else {})
     for name in SECTIONS:
         if draft.wrote("quantize", name) and name not in used:
             message = f"quantize.{name} has no place with method {values['method']}"
-            hint = "write refine: dwq, or leave it out" if name == "dwq" else "leave it out"
+            hint = f"write {beside[name]}, or leave it out" if name in beside else "leave it out"
             raise draft.misplaced(message, hint, "quantize", name)
     if values["method"] == values["refine"] == "dwq":
         message = "method dwq needs no refine: dwq"
         raise draft.misplaced(message, "leave refine out", "quantize", "refine")
+    if values["prepare"] != "none" and filling != "gptq":
+        message = f"quantize.prepare has no place with method {filling}"
+        hint = "it is for gptq: method: awq rounds what it has scaled itself"
+        raise draft.misplaced(message, hint, "quantize", "prepare")
     if values["method"] != "dynamic":
         return
     if draft.wrote("quantize", "bits"):
@@ -59,7 +67,7 @@ def _check_methods(draft: Draft, values: Mapping[str, Any]) -> None:
 
 
 def _refuse_for_none(draft: Draft) -> None:
-    for key in ("bits", "group_size", "mode", "scales", "refine", "overrides", *SECTIONS):
+    for key in (*PLAIN_KEYS, *SECTIONS):
         # An empty list of rules is how a child drops its parent's.
         if draft.wrote("quantize", key) and draft.document["quantize"][key] != []:
             message = f"quantize.{key} has no place with method none"

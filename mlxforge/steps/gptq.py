@@ -16,8 +16,8 @@ __all__ = ["Gptq"]
 @dataclass(frozen=True)
 class Gptq(Learned):
     """``source``, ``layers``, ``calibration`` -> the packed weights of the layers that the
-    calibration text reaches (see mlxforge.models.writing.chosen). The rest is for ``quantize``,
-    which makes the model of them."""
+    calibration text reaches (see mlxforge.models.writing.chosen), with the scales between layers of
+    what awq has ``prepared``, if it has. The rest is for ``quantize``, which makes the model."""
 
     block_size: int = 128
     damping: float = 0.03
@@ -30,6 +30,7 @@ class Gptq(Learned):
         import numpy as np
 
         from mlxforge.calibrate.gptq.codes import Codes
+        from mlxforge.calibrate.gptq.prepared import Prepared
         from mlxforge.calibrate.gptq.sequential import quantize_in_sequence
         from mlxforge.calibrate.gptq.solver import Solver
         from mlxforge.calibrate.head import read_heads
@@ -41,15 +42,20 @@ class Gptq(Learned):
 
         table = Inspection(inputs["layers"]).table
         chosen = [entry for entry in assign(table, self.wanted()) if entry.scheme]
-        solver = Solver(chosen, table.cast(self.dtype), self.settings(Settings))
+        prepared = Prepared.read(inputs["prepared"]) if "prepared" in inputs else Prepared()
+        settings = self.settings(Settings)
+        solver = Solver(chosen, table.cast(self.dtype), settings, prepared.moved)
         windows = np.load(inputs["calibration"] / "tokens.npy")
         heads = read_heads(inputs["calibration"])
         model, source = (
             load_for_scoring(inputs["source"], keep=False, exact=True) for _ in range(2)
         )
         writer = ChosenWriter(out, inputs["checkpoints"])
-        codes = Codes(writer, solver)
+        for each in (model, source):
+            prepared.give(each, solver.dtypes)
+        prepared.keep(writer)
+        codes = Codes(writer, solver, prepared.moved)
         with shelf_for(self.kind, table, windows, out) as shelf:
             quantize_in_sequence(model, source, windows, heads, solver, codes, progress, shelf)
-        writer.finish()
+        writer.finish(notes=prepared.notes)
         return {}

@@ -39,7 +39,7 @@ class Learned(Quantize):
     def shared(cls, wanted: Wanted) -> Wanted:
         """The same for all recipes for which the step does the same: whatever else they do with
         the weights, these are chosen alike."""
-        return replace(wanted, method=cls.kind, scales="search", refine="none")
+        return replace(wanted, method=cls.kind, scales="search", prepare="none", refine="none")
 
     def settings(self, section: type[Section]) -> Section:
         """Those of the step's fields that are the recipe's ``section``, a dataclass."""

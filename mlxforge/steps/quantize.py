@@ -33,6 +33,7 @@ class Quantize(SourceStep):
     overrides: tuple[dict[str, Any], ...] = ()
     allow_nonfinite: bool = False
     widths: dict[str, int] | None = None
+    prepare: str = "none"
 
     kind = "quantize"
     version = 3
@@ -55,17 +56,19 @@ class Quantize(SourceStep):
         return cls(
             wanted.method, wanted.bits, wanted.group_size, wanted.mode, wanted.scales,
             wanted.dtype, wanted.refine, rules, wanted.allow_nonfinite,
-            dict(wanted.widths) if wanted.widths else None, **wants,
+            dict(wanted.widths) if wanted.widths else None, wanted.prepare, **wants,
         )  # fmt: skip
 
     def parameters(self) -> dict[str, Any]:
-        """Numbers are demanded in silence: the key is the one of times when nothing was. Widths
-        stand in it where they were chosen."""
+        """What a recipe need not say does not stand in the key, which so is the one of times when
+        there was nothing to be said."""
         parameters = super().parameters()
         if not self.allow_nonfinite:
             del parameters["allow_nonfinite"]
         if self.widths is None:
             del parameters["widths"]
+        if self.prepare == "none":
+            del parameters["prepare"]
         return parameters
 
     def wanted(self) -> Wanted:
@@ -83,7 +86,7 @@ class Quantize(SourceStep):
         )
         return Wanted(
             self.method, self.bits, self.group_size, self.mode, self.scales, self.dtype,
-            self.refine, rules, self.allow_nonfinite,
+            self.refine, rules, self.allow_nonfinite, self.prepare,
             widths=tuple(self.widths.items()) if self.widths else None,
         )  # fmt: skip
 

@@ -27,7 +27,7 @@ class Sensitivity(Learned):
     def shared(cls, wanted: Wanted) -> Wanted:
         """Whatever the widths will be filled with: other methods round to searched scales too."""
         scales = wanted.scales if wanted.filling == "rtn" else "search"
-        return replace(wanted, method="rtn", scales=scales, refine="none")
+        return replace(wanted, method="rtn", scales=scales, prepare="none", refine="none")
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
         import numpy as np

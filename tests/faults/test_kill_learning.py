@@ -24,7 +24,8 @@ calibrate: {{text: {{path: {DEMO / "heldout.txt"}}}, samples: 8, sequence_length
 """
 DYNAMIC = "dynamic, dynamic: {target_bits_per_weight: 4.5, method: gptq}, refine: dwq"
 DYNAMIC_STEPS = 3  # sensitivity, gptq, dwq
-AWQ_STEPS = 1
+CASCADE = "gptq, prepare: awq"
+CASCADE_STEPS = 2
 
 
 def recipe(method: str, source: Path) -> str:
@@ -43,7 +44,7 @@ def left(workspace: Workspace) -> list[Path]:
     ]
 
 
-@pytest.mark.parametrize("method, steps", [(DYNAMIC, DYNAMIC_STEPS), ("awq", AWQ_STEPS)])
+@pytest.mark.parametrize("method, steps", [(DYNAMIC, DYNAMIC_STEPS), (CASCADE, CASCADE_STEPS)])
 def test_each_step_killed_once(
     workspace: Workspace,
     tmp_path_factory: pytest.TempPathFactory,

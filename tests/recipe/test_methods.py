@@ -50,7 +50,12 @@ quantize:
         ("{method: gptq, awq: {grid: 2}}", "awq has no place with method gptq"),
         ("{method: gptq, dwq: {norms: true}}", "dwq has no place with method gptq"),
         ("{method: none, gptq: {damping: 1}}", "gptq has no place with method none"),
+        ("{method: gptq, awq: {grid: 2}}", "write prepare: awq, or leave it out"),
         ("{method: dwq, refine: dwq}", "method dwq needs no refine: dwq"),
+        ("{prepare: awq}", "prepare has no place with method rtn\n  it is for gptq: method: awq"),
+        ("{method: awq, prepare: awq}", "prepare has no place with method awq"),
+        ("{method: none, prepare: awq}", "prepare has no place with method none"),
+        ("{method: dynamic, prepare: awq, dynamic: {method: rtn}}", "with method rtn"),
         ("{method: dynamic, bits: 4}", "bits has no place with method dynamic"),
         ("{method: dynamic, gptq: {damping: 1}}", "gptq has no place with method dynamic"),
         ("{method: dynamic, dynamic: {min_bits: 5, max_bits: 4}}", "min_bits is 5, and max_bits 4"),
@@ -96,6 +101,17 @@ def test_one_and_one_point_zero_are_one_recipe(project: Project, tmp_path: Path)
     assert isinstance(documents[0]["quantize"]["gptq"]["damping"], float)
 
 
-def test_sections_are_in_use_by_method_and_refinement() -> None:
-    used = sections_in_use({"method": "dynamic", "refine": "dwq", "dynamic": {"method": "awq"}})
-    assert used == ("awq", "dwq", "dynamic")
+def test_sections_are_in_use_by_method_and_what_is_done_before_and_after() -> None:
+    both = {"method": "dynamic", "prepare": "none", "refine": "dwq", "dynamic": {"method": "awq"}}
+    assert sections_in_use(both) == ("awq", "dwq", "dynamic")
+    prepared = {"method": "gptq", "prepare": "awq", "refine": "none"}
+    assert sections_in_use(prepared) == ("gptq", "awq")
+
+
+def test_awq_prepares_for_gptq_with_settings_of_its_own(project: Project) -> None:
+    section = "quantize: {method: dynamic, prepare: awq, dynamic: {method: gptq}, awq: {grid: 5}}"
+    quantize = project.recipe(SOURCE + section).quantize
+    assert quantize.moves_scales and quantize.awq == Awq(5, True)
+    plain = project.recipe(SOURCE + "quantize: {method: gptq}")
+    assert not plain.quantize.moves_scales
+    assert "prepare" not in plain.document["quantize"]  # widths are locked for documents

@@ -122,7 +122,7 @@ if TYPE_CHECKING:
         (
             "matrix: {layers: [a]}",
             "1:10: unknown key 'layers' in matrix\n"
-            "  one of method, bits, group_size, mode, scales, dtype, refine",
+            "  one of method, bits, group_size, mode, scales, dtype, prepare, refine",
         ),
     ],
 )

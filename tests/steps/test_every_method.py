@@ -46,6 +46,9 @@ WANTED = {
         dwq=Dwq(2, 2, 0.01, 1.0, "blocks", norms=True),
     ),
     "awq": replace(RTN, method="awq", awq=Awq(4, clip=True)),
+    "awq, then gptq": replace(
+        RTN, method="gptq", prepare="awq", awq=Awq(4, clip=True), gptq=Gptq(64, 0.03, True)
+    ),
     "dynamic": replace(RTN, method="dynamic", dynamic=Dynamic(4.9, 2, 8, "rtn")),
 }  # fmt: skip
 WINDOWS = np.random.default_rng(2).integers(3, 250, size=(9, 16)).astype(np.int32)

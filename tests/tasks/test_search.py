@@ -82,6 +82,21 @@ def test_a_plan_tells_which_layers_awq_scales_and_a_build_refines_what_it_made(
     assert divergence < 0.75 * told(workspace, "plain")[1]
 
 
+def test_awq_prepares_once_for_itself_and_for_gptq(workspace: Workspace, lessons: Path) -> None:
+    text = recipe("minmax", lessons, "gptq", score="")
+    workspace.recipe("solved", text.replace("method: gptq", "method: gptq, prepare: awq"))
+    workspace.recipe("scaled", recipe("minmax", lessons, "awq", score=""))
+    plan = workspace.doit("plan", "solved").stdout
+    steps = re.findall(r"^  (\w+) +[0-9a-f]{12}", plan, re.M)
+    assert {*steps[:-3]} == {"inspect", "pairs", "calibrate", "heads"}
+    assert steps[-3:] == ["awq", "gptq", "quantize"]
+    assert re.search(r"scales move +3 x +model.layers.\*.post_attention_layernorm", plan)
+    assert re.search(r"quantize.prepare +\"awq\"", workspace.doit("show", "solved").stdout)
+    workspace.build("solved", "scaled")
+    assert len(workspace.artifacts("awq")) == len(workspace.artifacts("gptq")) == 1
+    assert len(workspace.artifacts("quantize")) == 2
+
+
 def test_recipes_that_differ_in_bits_share_what_was_learned(
     workspace: Workspace, lessons: Path
 ) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from mlxforge.models.scoring.leaves.fixed import fix_weight, has_matrix
+from mlxforge.models.scoring.leaves.fixed import fix_tensor, fix_weight, has_matrix
 from mlxforge.models.writing.chosen import ChosenWriter
 from mlxforge.quantize.affine import Affine
 from mlxforge.quantize.moved import Moved
@@ -98,10 +98,7 @@ class Journal:
             return entries is not None
         value = self._writer.recall_tensor(name)
         if value is not None:
-            path, _, own = name.rpartition(".")
-            value = value.astype(mx.float32)
-            mx.eval(value)  # threads will share it
-            self._modules[path][own] = value
+            fix_tensor(self._modules, name, value)
         return value is not None
 
     def _file(self, block: int) -> Path:

@@ -9,6 +9,7 @@ import mlx.nn as nn
 import numpy as np
 
 from mlxforge.models.layers.pairs import FROM_ONE, OTHER, ROWS, Pair
+from mlxforge.models.scoring.leaves.fixed import fix_tensor
 
 __all__ = ["Scalers", "columns_of"]
 
@@ -60,14 +61,13 @@ class Scalers:
             before, after = self._weights(pair, scales)
             after = np.where(scales == 1, before, after)
             shift = np.float32(pair.kind == FROM_ONE)
-            self._change(pair.scaler, module, "weight", mx.array(after - shift))
+            self._change(pair.scaler, "weight", mx.array(after - shift))
         if "bias" in module:
-            self._change(pair.scaler, module, "bias", module["bias"] / mx.array(scales))
+            self._change(pair.scaler, "bias", module["bias"] / mx.array(scales))
 
     def multiply(self, path: str, by: np.ndarray) -> None:
         """The columns of a layer that is not quantized."""
-        module = self._modules[path]
-        self._change(path, module, "weight", module["weight"] * mx.array(by))
+        self._change(path, "weight", self._modules[path]["weight"] * mx.array(by))
 
     def _weights(self, pair: Pair, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of a norm: by what it multiplies, now and once it was divided and stored."""
@@ -76,10 +76,8 @@ class Scalers:
         after = mx.array(before / scales - shift).astype(self._dtypes[f"{pair.scaler}.weight"])
         return before, np.array(after.astype(mx.float32)) + shift
 
-    def _change(self, path: str, module: nn.Module, name: str, value: mx.array) -> None:
+    def _change(self, path: str, name: str, value: mx.array) -> None:
         stored = value.astype(self._dtypes[f"{path}.{name}"])
         mx.eval(stored)
         self._add(f"{path}.{name}", stored)
-        changed = stored.astype(mx.float32)
-        mx.eval(changed)  # threads will share it
-        module[name] = changed
+        fix_tensor(self._modules, f"{path}.{name}", stored)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mlxforge.calibrate.gptq.solver import Solver
 from mlxforge.models.writing.chosen import ChosenWriter
 from mlxforge.quantize.affine import Affine
+from mlxforge.quantize.moved import UNMOVED, Moved
 
 __all__ = ["Codes"]
 
 
+NOTHING: Mapping[str, Moved] = {}
+
+
 class Codes:
     """``copies``: heads whose weight is that of embeddings, by the embeddings' paths; loaders take
-    one of the two for both."""
+    one of the two for both. ``moved``: by layer the scales that it was given before."""
 
-    def __init__(self, writer: ChosenWriter, solver: Solver) -> None:
-        self._writer, self._solver = writer, solver
+    def __init__(
+        self, writer: ChosenWriter, solver: Solver, moved: Mapping[str, Moved] = NOTHING
+    ) -> None:
+        self._writer, self._solver, self._moved = writer, solver, moved
         self.copies: dict[str, list[str]] = {}
         for head, tied in solver.tied.items():
             self.copies.setdefault(tied, []).append(head)
@@ -37,5 +43,5 @@ class Codes:
             self._keep(head, entries)
 
     def _keep(self, path: str, entries: Sequence[Affine]) -> None:
-        bits = self._solver.schemes[path].bits
-        self._writer.add(path, entries, bits, self._solver.unknown.get(path, ()))
+        bits, unknown = self._solver.schemes[path].bits, self._solver.unknown.get(path, ())
+        self._writer.add(path, entries, bits, unknown, self._moved.get(path, UNMOVED))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 
@@ -35,19 +35,26 @@ class Solver:
     """``paths`` are the layers that it can solve: those with an affine scheme. ``unknown`` are
     the experts, by path, that saw too few tokens and were rounded instead; ``tied``: the
     embeddings whose weight a head of its own path has, by the head's; ``embeddings``: all of them,
-    which are to be solved before anything else."""
+    which are to be solved before anything else; ``dtypes``: of scales and biases, by path, to which
+    weights are cast before. ``scaled``: layers that have been cast already, before their weights
+    were scaled."""
 
     def __init__(
-        self, assignments: Sequence[Assignment], cast: str | None, settings: Settings
+        self,
+        assignments: Sequence[Assignment],
+        cast: str | None,
+        settings: Settings,
+        scaled: Collection[str] = (),
     ) -> None:
         self._settings = settings
         self.schemes = affine_schemes(assignments)
         self.paths = [*self.schemes]
         entries = [entry for entry in assignments if entry.layer.path in self.schemes]
         self.unknown: dict[str, list[int]] = {}
-        self._dtypes = {
+        self.dtypes = {
             entry.layer.path: getattr(mx, entry.layer.weight.dtype_after(cast)) for entry in entries
         }
+        self._casts = self.dtypes | dict.fromkeys(scaled, mx.float32)
         self.tied = {e.layer.path: e.layer.tied for e in entries if e.layer.tied}
         self.embeddings = [e.layer.path for e in entries if e.layer.role == "embeddings"]
 
@@ -77,7 +84,7 @@ class Solver:
         wanted = self._settings
         factor = prepare(hessian.matrix, damping=wanted.damping, act_order=wanted.act_order)
         casts = [
-            partial(_meant, weight, self._dtypes[path], factor, hessian.drift)
+            partial(_meant, weight, self._casts[path], factor, hessian.drift)
             for path, weight in weights.items()
         ]
         size = max(weight.nbytes for weight in weights.values())
@@ -88,7 +95,9 @@ class Solver:
         )
 
     def _searched(self, weights: Mapping[str, mx.array]) -> dict[str, Affine]:
-        return self._joined(weights, lambda path: partial(_searched, *self._grid(path)))
+        return self._joined(
+            weights, lambda path: partial(_searched, self._casts[path], *self._grid(path))
+        )
 
     def _joined(
         self, weights: Mapping[str, mx.array], round_rows: Callable[[str], Rounded]
@@ -107,7 +116,7 @@ class Solver:
         return {path: joined([*islice(found, len(mine))]) for path, mine in pieces.items()}
 
     def _grid(self, path: str) -> tuple[Scheme, mx.Dtype]:
-        return self.schemes[path], self._dtypes[path]
+        return self.schemes[path], self.dtypes[path]
 
 
 def _meant(weight: mx.array, dtype: mx.Dtype, factor: Factor, drift: np.ndarray | None) -> mx.array:
@@ -130,8 +139,10 @@ def _quantized(
     return quantize(rows, factor, scheme.bits, scheme.group_size, dtype, block_size=block_size)
 
 
-def _searched(scheme: Scheme, dtype: mx.Dtype, weight: mx.array, piece: slice) -> Affine:
-    rows = weight[piece].astype(dtype).astype(mx.float32)
+def _searched(
+    cast: mx.Dtype, scheme: Scheme, dtype: mx.Dtype, weight: mx.array, piece: slice
+) -> Affine:
+    rows = weight[piece].astype(cast).astype(mx.float32)
     found = search(rows, scheme.bits, scheme.group_size, dtype)
     mx.eval(found.codes, found.scales, found.biases)  # by the thread that they belong to
     return found

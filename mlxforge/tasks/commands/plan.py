@@ -91,7 +91,7 @@ class PlanRecipes(ForgeCommand):
         print_table(heads, layer_rows(assignments, cast, every), right=(2, 4, 5, 7))
         if lines := guard_lines(assignments):
             print("\n  guards: " + "\n          ".join(lines))
-        if plan.wanted.filling == "awq":
+        if plan.wanted.moves_scales:
             for node in plan.nodes():
                 if node.kind == "pairs":
                     pairs = usable(Pairs.load(project.path_of(node) / "pairs.json"), assignments)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from mlxforge.models.scoring.leaves.held import Holder
 from mlxforge.models.scoring.leaves.model import decoded_parts
 from mlxforge.quantize.affine import Affine, decode
 
-__all__ = ["expert_count", "fix_weight", "forget_weight", "has_matrix", "weight_of"]
+__all__ = ["expert_count", "fix_tensor", "fix_weight", "forget_weight", "has_matrix", "weight_of"]
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,15 @@ def fix_weight(module: nn.Module, entries: Sequence[Affine]) -> None:
     load = dict(module._held.load)
     load["weight"] = partial(decoded_parts, matrix, module._held.supply)
     module._held.load = load
+
+
+def fix_tensor(modules: Mapping[str, nn.Module], name: str, value: mx.array) -> None:
+    """From now on the layer that has the tensor ``name`` computes with ``value``, in float32: of
+    those that ``has_matrix`` is true of, not their weight."""
+    path, _, own = name.rpartition(".")
+    value = value.astype(mx.float32)
+    mx.eval(value)  # threads will share it
+    modules[path][own] = value
 
 
 def forget_weight(module: nn.Module) -> None:
