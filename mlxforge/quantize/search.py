@@ -28,7 +28,7 @@ from mlxforge.quantize.groups import Array, Fit, Floats, Groups, MlxGroups, Nump
 
 __all__ = ["search"]
 
-BLOCK = 4080  # groups; at a power of two all weights of a group would share a set of the cache
+BLOCK = 1020  # groups, near the core; at a power of two a group's weights would share a set there
 FEWEST = 2  # groups that NumpyGroups takes
 
 
