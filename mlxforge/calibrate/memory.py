@@ -29,7 +29,7 @@ from mlxforge.units import readable_bytes
 __all__ = ["check_room", "learning_bytes", "room_for_states", "shelf_for"]
 
 WITH_DRIFT = 2  # sums of a plain layer
-FACTORS = 4  # a Hessian beside its copies on their way to a factor
+FACTORS = 2  # of a Hessian, in float64 on its way and in float32 in the end
 PACKED = 5  # bytes for each code, while words are made of them
 COPIES = 6  # of a layer's weights, in float32
 TRAINED = 4  # bytes for each weight of a block: its code, and parameters, moments, anchor by group
@@ -126,7 +126,7 @@ def _head_codes(table: LayerTable) -> int:
     """Of the largest head: the moments of its inputs, their factor, and its codes while they are
     packed."""
     sizes = (head.weight.shape[-2:] for head in _ends(table))
-    return max((8 * n * n * FACTORS + PACKED * m * n for m, n in sizes), default=0)
+    return max((8 * n * n * (1 + FACTORS) + PACKED * m * n for m, n in sizes), default=0)
 
 
 def _ends(table: LayerTable) -> list[Layer]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import mlx.core as mx
 import numpy as np
+import numpy.typing as npt
 
 from mlxforge.quantize.gptq import Factor
 
@@ -21,12 +22,14 @@ __all__ = ["SHARE", "compensated"]
 SHARE = 0.5
 
 
-def compensated(weight: mx.array, factor: Factor, drift: np.ndarray) -> mx.array:
-    """V for ``weight`` [rows, columns], float32, evaluated. ``drift`` [columns, columns] is D in
-    the measure in which the factor was prepared of H; both are believed alike."""
-    hessian = np.asarray(factor.hessian)
-    believed = (drift * factor.measure).astype(np.float32, copy=False)
-    change: np.ndarray = np.linalg.solve(hessian, (np.asarray(weight) @ believed).T).T
-    change *= np.float32(SHARE)
-    change += np.asarray(weight)
-    return mx.array(change)
+def compensated(rows: mx.array, factor: Factor, drift: npt.NDArray[np.float32]) -> mx.array:
+    """V for some or all ``rows`` of W, float32 [rows, columns], evaluated. ``drift`` [columns,
+    columns] is D in the measure in which the factor was prepared of H; both are believed alike."""
+    own = np.asarray(rows)
+    order = np.asarray(factor.order)
+    change = (own @ drift)[:, order]
+    change *= np.float32(SHARE * factor.measure)
+    factor.inverse.divide(change)
+    meant = own.copy()
+    meant[:, order] += change
+    return mx.array(meant)

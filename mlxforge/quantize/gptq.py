@@ -16,6 +16,7 @@ the diagonal first, while groups stay where MLX looks for them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import mlx.core as mx
 import numpy as np
@@ -27,6 +28,7 @@ from mlxforge.quantize.cholesky import cholesky
 from mlxforge.quantize.columns import UNIT, Columns, codes_on_cpu, codes_on_gpu
 from mlxforge.quantize.refit import refit
 from mlxforge.quantize.search import search
+from mlxforge.quantize.triangular import Inverse
 
 __all__ = ["Factor", "gptq", "prepare", "quantize", "rows_at_once"]
 
@@ -44,7 +46,8 @@ class Factor:
 
     hessian: float32 [n, n], damped, mean diagonal 1. importance: float32 [n], its diagonal.
     order: int32 [n], the columns as they are visited. feedback: float32 [n, n] in that order,
-    R_jk / R_kk above the diagonal and 0 elsewhere. damping: what it took, relative to the mean
+    R_jk / R_kk above the diagonal and 0 elsewhere. pivots: float32 [n] in that order, R_kk squared.
+    damping: what it took, relative to the mean
     of the diagonal. measure: by what it was multiplied outside of its diagonal.
     """
 
@@ -52,8 +55,14 @@ class Factor:
     importance: mx.array
     order: mx.array
     feedback: mx.array
+    pivots: mx.array
     damping: float
     measure: float
+
+    @cached_property
+    def inverse(self) -> Inverse:
+        """Of the Hessian, its columns in ``order``."""
+        return Inverse(np.asarray(self.feedback), np.asarray(self.pivots))
 
 
 def prepare(
@@ -84,20 +93,23 @@ def prepare(
     order = np.argsort(-diagonal, kind="stable") if act_order else np.arange(len(diagonal))
     while True:
         try:
-            feedback = _feedback(hessian, order, (1 - shrinkage) / mean, diagonal / mean + damping)
+            importance = diagonal / mean + damping
+            feedback, pivots = _feedback(hessian, order, (1 - shrinkage) / mean, importance)
             break
         except np.linalg.LinAlgError:
             damping = max(10 * damping, 1e-6)
             if damping > MOST_DAMPING:
                 raise
-    importance = diagonal / mean + damping
+    given = mx.array(feedback)
+    del feedback  # of wide layers a copy is what most memory is needed for
     damped = np.multiply(hessian, (1 - shrinkage) / mean, dtype=np.float32, casting="same_kind")
     np.fill_diagonal(damped, importance)
     return Factor(
         hessian=mx.array(damped),
         importance=mx.array(importance.astype(np.float32)),
         order=mx.array(order.astype(np.int32)),
-        feedback=mx.array(feedback),
+        feedback=given,
+        pivots=mx.array(pivots),
         damping=damping,
         measure=(1 - shrinkage) / mean,
     )
@@ -108,8 +120,9 @@ def _feedback(
     order: npt.NDArray[np.intp],
     factor: float,
     diagonal: npt.NDArray[np.float64],
-) -> npt.NDArray[np.float32]:
-    """``Factor.feedback`` of ``hessian`` times ``factor`` with this diagonal instead of its own."""
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """``feedback`` and ``pivots`` of a Factor, of ``hessian`` times ``factor`` with this diagonal
+    instead of its own."""
     # of a matrix turned around, the lower factor is this one's upper factor turned around
     turned = order[::-1]
     matrix = np.empty(hessian.shape)
@@ -118,9 +131,10 @@ def _feedback(
     matrix *= factor
     np.fill_diagonal(matrix, diagonal[turned])
     upper = cholesky(matrix, overwrite=True)[::-1, ::-1]
-    upper /= np.diagonal(upper).copy()
+    pivots = np.diagonal(upper).copy()
+    upper /= pivots
     np.fill_diagonal(upper, 0)
-    return upper.astype(np.float32, order="C")
+    return upper.astype(np.float32, order="C"), np.square(pivots).astype(np.float32)
 
 
 def gptq(

@@ -14,7 +14,7 @@ CHANCE = np.random.default_rng(7)
 
 
 def moments(x: np.ndarray, meant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return x.T @ x / len(x), (meant - x).T @ x / len(x)
+    return x.T @ x / len(x), ((meant - x).T @ x / len(x)).astype(np.float32)
 
 
 def test_all_of_the_change_gives_the_weights_of_least_error(

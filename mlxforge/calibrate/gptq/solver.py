@@ -25,8 +25,6 @@ from mlxforge.recipe.methods import Gptq as Settings
 
 __all__ = ["Solver"]
 
-AT_ONCE_BYTES = 64 << 20  # of weights that are made up for at a time: each has four copies then
-
 Rounded = Callable[[mx.array, slice], Affine]
 """A weight, and which of its rows are wanted."""
 
@@ -70,8 +68,9 @@ class Solver:
         """``moments``: the mean of x x^T over what comes into the head at ``path``, or into one
         that has the weight of these embeddings."""
         return head_codes(
-            module, moments, *self._grid(path), self._settings, embeddings=path in self.embeddings
-        )
+            module, moments, self.schemes[path], self.dtypes[path], self._settings,
+            embeddings=path in self.embeddings,
+        )  # fmt: skip
 
     def solve(
         self, weights: Mapping[str, mx.array], expert: int | None, hessian: Hessian
@@ -83,21 +82,12 @@ class Solver:
             return self._searched(weights)
         wanted = self._settings
         factor = prepare(hessian.matrix, damping=wanted.damping, act_order=wanted.act_order)
-        casts = [
-            partial(_meant, weight, self._casts[path], factor, hessian.drift)
-            for path, weight in weights.items()
-        ]
-        size = max(weight.nbytes for weight in weights.values())
-        at_once = max(1, min(workers(), AT_ONCE_BYTES // size))
-        meant = dict(zip(weights, in_order(casts, at_once), strict=True))
-        return self._joined(
-            meant, lambda path: partial(_quantized, factor, wanted.block_size, *self._grid(path))
-        )
+        drift = None if hessian.drift is None else hessian.drift.astype(np.float32, copy=False)
+        solving = partial(_solved, factor, drift, wanted.block_size)
+        return self._joined(weights, lambda path: partial(solving, *self._grid(path)))
 
     def _searched(self, weights: Mapping[str, mx.array]) -> dict[str, Affine]:
-        return self._joined(
-            weights, lambda path: partial(_searched, self._casts[path], *self._grid(path))
-        )
+        return self._joined(weights, lambda path: partial(_searched, *self._grid(path)))
 
     def _joined(
         self, weights: Mapping[str, mx.array], round_rows: Callable[[str], Rounded]
@@ -115,15 +105,9 @@ class Solver:
         )
         return {path: joined([*islice(found, len(mine))]) for path, mine in pieces.items()}
 
-    def _grid(self, path: str) -> tuple[Scheme, mx.Dtype]:
-        return self.schemes[path], self.dtypes[path]
-
-
-def _meant(weight: mx.array, dtype: mx.Dtype, factor: Factor, drift: np.ndarray | None) -> mx.array:
-    """What a cast leaves of a weight, and what makes up for inputs that have changed; evaluated."""
-    weight = weight.astype(dtype).astype(mx.float32)
-    mx.eval(weight)
-    return weight if drift is None else compensated(weight, factor, drift)
+    def _grid(self, path: str) -> tuple[Scheme, mx.Dtype, mx.Dtype]:
+        """What is to be made of it, to what its weight is cast before."""
+        return self.schemes[path], self.dtypes[path], self._casts[path]
 
 
 def _pieces(weight: mx.array) -> Iterator[slice]:
@@ -132,17 +116,33 @@ def _pieces(weight: mx.array) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
-def _quantized(
-    factor: Factor, block_size: int, scheme: Scheme, dtype: mx.Dtype, weight: mx.array, piece: slice
+def _solved(
+    factor: Factor,
+    drift: np.ndarray | None,
+    block_size: int,
+    scheme: Scheme,
+    dtype: mx.Dtype,
+    cast: mx.Dtype,
+    weight: mx.array,
+    piece: slice,
 ) -> Affine:
-    rows = weight[piece]
+    """``drift``: what is to be made up for, if anything is."""
+    rows = _cast(weight[piece], cast)
+    if drift is not None:
+        rows = compensated(rows, factor, drift)
     return quantize(rows, factor, scheme.bits, scheme.group_size, dtype, block_size=block_size)
 
 
 def _searched(
-    cast: mx.Dtype, scheme: Scheme, dtype: mx.Dtype, weight: mx.array, piece: slice
+    scheme: Scheme, dtype: mx.Dtype, cast: mx.Dtype, weight: mx.array, piece: slice
 ) -> Affine:
-    rows = weight[piece].astype(cast).astype(mx.float32)
-    found = search(rows, scheme.bits, scheme.group_size, dtype)
+    found = search(_cast(weight[piece], cast), scheme.bits, scheme.group_size, dtype)
     mx.eval(found.codes, found.scales, found.biases)  # by the thread that they belong to
+    return found
+
+
+def _cast(rows: mx.array, dtype: mx.Dtype) -> mx.array:
+    """What a cast leaves, in float32, evaluated."""
+    found = rows.astype(dtype).astype(mx.float32)
+    mx.eval(found)
     return found
