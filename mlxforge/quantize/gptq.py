@@ -47,8 +47,8 @@ class Factor:
     hessian: float32 [n, n], damped, mean diagonal 1. importance: float32 [n], its diagonal.
     order: int32 [n], the columns as they are visited. feedback: float32 [n, n] in that order,
     R_jk / R_kk above the diagonal and 0 elsewhere. pivots: float32 [n] in that order, R_kk squared.
-    damping: what it took, relative to the mean
-    of the diagonal. measure: by what it was multiplied outside of its diagonal.
+    damping: what it took, relative to the mean of the diagonal. measure: by what it was multiplied
+    outside of its diagonal.
     """
 
     hessian: mx.array

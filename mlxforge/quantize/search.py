@@ -28,7 +28,7 @@ from mlxforge.quantize.groups import Array, Fit, Floats, Groups, MlxGroups, Nump
 
 __all__ = ["search"]
 
-BLOCK = 1020  # groups, near the core; at a power of two a group's weights would share a set there
+BLOCK = 98_000  # weights at a time: five arrays of them are 2 MB, near the core that works on them
 FEWEST = 2  # groups that NumpyGroups takes
 
 
@@ -118,7 +118,7 @@ def _with_numpy(weight: mx.array, bits: int, dtype: mx.Dtype, heights: Floats | 
     codes = np.empty(source.shape, np.uint8)
     scales, biases = np.empty((2, len(source)), np.float32)
     per_row = 1 if heights is None else len(heights)
-    step = max(1, BLOCK // per_row) * per_row
+    step = max(1, BLOCK // source.shape[1] // per_row) * per_row
     importance = None
     if heights is not None:
         columns = np.arange(max(min(step, len(source)), FEWEST)) % per_row

@@ -14,6 +14,7 @@ __all__ = [
     "Dynamic",
     "Gptq",
     "calibrated",
+    "filling",
     "learning",
     "sections_in_use",
     "takes_scales",
@@ -32,8 +33,8 @@ class Gptq:
 
 @dataclass(frozen=True)
 class Awq:
-    """``grid``: how many exponents are tried for a scale; ``clip``: whether ranges are searched as
-    well."""
+    """``grid``: into how many steps the exponents of a scale are cut, those of inputs and those of
+    weights; ``clip``: whether ranges are searched as well."""
 
     grid: int
     clip: bool
@@ -72,13 +73,17 @@ CALIBRATED = ("gptq", "awq", "dwq", "dynamic")
 SECTIONS = {"gptq": Gptq, "awq": Awq, "dwq": Dwq, "dynamic": Dynamic}
 
 
+def filling(quantize: Mapping[str, Any]) -> str:
+    """The method that chooses the codes: with ``dynamic`` the one that fills the widths."""
+    if quantize["method"] != "dynamic":
+        return str(quantize["method"])
+    return str((quantize["dynamic"] or {}).get("method", "rtn"))
+
+
 def sections_in_use(quantize: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the sections that mean something beside the other values of ``quantize``, a
     document's section."""
-    used = {quantize["method"]}
-    if quantize["method"] == "dynamic":
-        used.add((quantize["dynamic"] or {}).get("method", "rtn"))
-    used |= {quantize["prepare"], quantize["refine"]}
+    used = {quantize["method"], filling(quantize), quantize["prepare"], quantize["refine"]}
     return tuple(name for name in SECTIONS if name in used)
 
 

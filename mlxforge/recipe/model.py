@@ -81,6 +81,12 @@ class Quantize:
         return self.dynamic.method if self.dynamic else self.method
 
     @property
+    def methods(self) -> tuple[str, ...]:
+        """The names of all that is done, in its order."""
+        names = (self.prepare, self.method, self.refine)
+        return tuple(name for name in names if name != "none") or ("none",)
+
+    @property
     def moves_scales(self) -> bool:
         """Whether awq moves scales between layers, for codes of its own or of ``filling``."""
         return "awq" in (self.filling, self.prepare)

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlxforge.errors import ForgeError
 from mlxforge.recipe.draft import Draft
-from mlxforge.recipe.methods import SECTIONS, sections_in_use
+from mlxforge.recipe.methods import SECTIONS, filling, sections_in_use
 from mlxforge.recipe.model import Override, Quantize
 from mlxforge.recipe.modes import MODES
 from mlxforge.recipe.words import dotted
@@ -39,8 +39,8 @@ def quantization(draft: Draft) -> Quantize:
 def _check_methods(draft: Draft, values: Mapping[str, Any]) -> None:
     """ForgeError for a section of a method that is not in use, and for what two say at once."""
     used = sections_in_use(values)
-    filling = (values["dynamic"] or values)["method"]
-    beside = {"dwq": "refine: dwq"} | ({"awq": "prepare: awq"} if filling == "gptq" else {})
+    fills = filling(values)
+    beside = {"dwq": "refine: dwq"} | ({"awq": "prepare: awq"} if fills == "gptq" else {})
     for name in SECTIONS:
         if draft.wrote("quantize", name) and name not in used:
             message = f"quantize.{name} has no place with method {values['method']}"
@@ -49,9 +49,12 @@ def _check_methods(draft: Draft, values: Mapping[str, Any]) -> None:
     if values["method"] == values["refine"] == "dwq":
         message = "method dwq needs no refine: dwq"
         raise draft.misplaced(message, "leave refine out", "quantize", "refine")
-    if values["prepare"] != "none" and filling != "gptq":
-        message = f"quantize.prepare has no place with method {filling}"
-        hint = "it is for gptq: method: awq rounds what it has scaled itself"
+    if values["prepare"] != "none" and fills != "gptq":
+        method = values["method"]
+        message = f"quantize.prepare has no place with method {method}, only before gptq"
+        hint = "use method: gptq, or leave prepare out"
+        if method == "dynamic":
+            message, hint = f"{message}: dynamic.method is {fills}", "say dynamic: {method: gptq}"
         raise draft.misplaced(message, hint, "quantize", "prepare")
     if values["method"] != "dynamic":
         return

@@ -48,7 +48,7 @@ def card_facts(
         bits=wanted.bits if packed else None,
         group_size=wanted.group_size if packed else None,
         mode=wanted.mode if packed else None,
-        method=wanted.method,
+        method=", ".join(wanted.methods),
         dtype=wanted.dtype,
         bytes=figures["bytes"],
         bits_per_weight=figures["bits_per_weight"],

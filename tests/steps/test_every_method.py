@@ -41,15 +41,17 @@ TEXT = {**PLAIN, **HYBRID}
 RTN = Quantize("rtn", 4, 32, "affine", "search", None, "none")
 WANTED = {
     "searched": RTN,
-    "gptq, then dwq": replace(
-        RTN, method="gptq", refine="dwq", gptq=Gptq(64, 0.03, True),
-        dwq=Dwq(2, 2, 0.01, 1.0, "blocks", norms=True),
-    ),
+    "gptq": replace(RTN, method="gptq", gptq=Gptq(64, 0.03, True)),
     "awq": replace(RTN, method="awq", awq=Awq(4, clip=True)),
-    "awq, then gptq": replace(
-        RTN, method="gptq", prepare="awq", awq=Awq(4, clip=True), gptq=Gptq(64, 0.03, True)
+    "awq, then gptq, then dwq": replace(
+        RTN, method="gptq", prepare="awq", refine="dwq", awq=Awq(4, clip=True),
+        gptq=Gptq(64, 0.03, True), dwq=Dwq(2, 2, 0.01, 1.0, "blocks", norms=True),
     ),
     "dynamic": replace(RTN, method="dynamic", dynamic=Dynamic(4.9, 2, 8, "rtn")),
+    "dynamic, awq, gptq": replace(
+        RTN, method="dynamic", prepare="awq", dynamic=Dynamic(4.9, 2, 8, "gptq"),
+        awq=Awq(4, clip=True), gptq=Gptq(64, 0.03, True),
+    ),
 }  # fmt: skip
 WINDOWS = np.random.default_rng(2).integers(3, 250, size=(9, 16)).astype(np.int32)
 TOKENS = mx.array(np.random.default_rng(4).integers(3, 250, size=(2, 16)))

@@ -101,6 +101,24 @@ def test_rates_of_one_model_tell_of_another_by_its_size(
     assert lines(workspace, "micro")["time"] == "quantize not measured here yet"
 
 
+def test_what_a_head_takes_is_told_of_another_width(
+    workspace: Workspace, tiny: Callable[..., Path]
+) -> None:
+    source = tiny()
+    for bits in (4, 3):
+        section = f"quantize: {{bits: {bits}, scales: search}}"
+        workspace.recipe(f"searched-{bits}", f"source: {{path: {source}}}\n{section}\n")
+    assert "heads not measured here yet" in lines(workspace, "searched-4")["time"]
+    workspace.build("searched-4")
+    (artifact,) = workspace.artifacts("heads")
+    path = artifact / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.chmod(0o644)
+    path.write_text(json.dumps(manifest | {"seconds": 70.0}))
+    told = lines(workspace, "searched-3")["time"].split(", ")
+    assert told[0] == "heads about 70 s" and told[1].startswith("quantize about ")
+
+
 def parameters(told: dict[str, str]) -> int:
     words = told["result"].split(" bits per weight, ")[1]
     return int(words.split(" parameters")[0].replace(",", ""))

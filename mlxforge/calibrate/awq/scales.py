@@ -19,7 +19,7 @@ from mlxforge.quantize.awq import Rounding, channel_scales, scaled_error
 from mlxforge.quantize.importance import Importance
 from mlxforge.recipe.methods import FEWEST_TOKENS
 
-__all__ = ["Choice", "Chooser", "Exponents"]
+__all__ = ["Choice", "Chooser"]
 
 ROWS_TRIED = 128  # of a weight, for each pair of exponents
 EXPERTS_TRIED = 8  # of those that share their scales
@@ -44,12 +44,13 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class _Sample:
-    """Rows of the layer ``path``, float32 [rows, columns], and the mean ``squares`` [columns] of
-    what they meet."""
+class _Reader:
+    """Of a layer, or of one expert of it: some ``rows``, float32 [rows, columns] each; the mean
+    squares of all of its ``weights``, and of what they meet (``squares``), [columns]."""
 
     path: str
-    rows: mx.array
+    rows: list[mx.array]
+    weights: np.ndarray
     squares: np.ndarray
 
 
@@ -81,13 +82,17 @@ class Chooser:
 
     def _best(self, pair: Pair, expert: int, squares: np.ndarray) -> tuple[Exponents, np.ndarray]:
         """The exponents of least error, and the scales [channels] that they give."""
-        samples = [
-            _Sample(path, rows, columns_of(pair, path, squares, squares.mean()))
+        readers = [
+            _Reader(
+                path,
+                *self._weights(path, expert if pair.experts else None),
+                columns_of(pair, path, squares, squares.mean()),
+            )
             for path in pair.readers
             if path in self.roundings
-            for rows in self._sample(path, expert if pair.experts else None)
         ]
-        weights = _weights_by_channel(pair, samples, len(squares))
+        weights = _weights_by_channel(pair, readers, len(squares))
+        samples = [(reader, rows) for reader in readers for rows in reader.rows]
 
         def scales_at(place: Place) -> np.ndarray:
             return self._scales(pair, squares, weights, self._exponents(place))
@@ -95,11 +100,11 @@ class Chooser:
         def errors(places: Sequence[Place]) -> Sequence[float]:
             jobs = [
                 partial(
-                    scaled_error, sample.rows, sample.squares,
-                    columns_of(pair, sample.path, scales), self.roundings[sample.path],
+                    scaled_error, rows, reader.squares,
+                    columns_of(pair, reader.path, scales), self.roundings[reader.path],
                 )
                 for scales in map(scales_at, places)
-                for sample in samples
+                for reader, rows in samples
             ]  # fmt: skip
             found = np.array(list(in_order(jobs, workers()))).reshape(len(places), len(samples))
             return [float(error) for error in found.sum(axis=1)]
@@ -120,20 +125,23 @@ class Chooser:
             scales[reached] = channel_scales(squares[reached], weights[reached], exponents)
         return self.scalers.left_of(pair, scales)
 
-    def _sample(self, path: str, expert: int | None) -> list[mx.array]:
-        """Rows of a layer, float32, as far apart as they can be; of experts that share their
-        scales, of some."""
+    def _weights(self, path: str, expert: int | None) -> tuple[list[mx.array], np.ndarray]:
+        """Rows of a layer, as far apart as they can be, of some of the experts that share their
+        scales; and the mean squares of all of its weights, by column."""
         count = expert_count(self.modules[path])
-        numbers: Sequence[int | None] = [expert]
-        if expert is None and count:
-            numbers = range(0, count, -(-count // EXPERTS_TRIED))
-        found = []
+        numbers: Sequence[int | None] = range(count) if expert is None and count else [expert]
+        tried = numbers[:: -(-len(numbers) // EXPERTS_TRIED)]
+        found, total = [], np.zeros(self.modules[path]._matrix.columns)
         for number in numbers:
             weight = self.weight(path, number)
-            step = -(-len(weight) * len(numbers) // ROWS_TRIED)
-            found.append(mx.contiguous(weight[::step]))
-        mx.eval(found)
-        return found
+            squares = mx.square(weight).mean(axis=0)
+            mx.eval(weight, squares)
+            total += np.asarray(squares)
+            if number in tried:
+                step = -(-len(weight) * len(tried) // ROWS_TRIED)
+                found.append(mx.contiguous(weight[::step]))
+                mx.eval(found[-1])
+        return found, total / len(numbers)
 
 
 def _by_channel(pair: Pair, reader: str, inputs: Importance, size: int) -> np.ndarray:
@@ -152,13 +160,12 @@ def _by_channel(pair: Pair, reader: str, inputs: Importance, size: int) -> np.nd
     return np.stack(found).astype(np.float32)
 
 
-def _weights_by_channel(pair: Pair, samples: Sequence[_Sample], size: int) -> np.ndarray:
+def _weights_by_channel(pair: Pair, readers: Sequence[_Reader], size: int) -> np.ndarray:
     """Mean squares of the weights that meet each channel, float32 [size]; 0 where none does."""
     total, counts = np.zeros((2, size))
-    for sample in samples:
-        channels = pair.channels(sample.path)
+    for reader in readers:
+        channels = pair.channels(reader.path)
         mine = channels != OTHER
-        squares = np.asarray(mx.square(sample.rows).mean(axis=0))
-        total += np.bincount(channels[mine], weights=squares[mine], minlength=size)
+        total += np.bincount(channels[mine], weights=reader.weights[mine], minlength=size)
         counts += np.bincount(channels[mine], minlength=size)
     return (total / np.maximum(counts, 1)).astype(np.float32)

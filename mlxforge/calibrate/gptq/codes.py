@@ -12,17 +12,14 @@ from mlxforge.quantize.moved import UNMOVED, Moved
 __all__ = ["Codes"]
 
 
-NOTHING: Mapping[str, Moved] = {}
-
-
 class Codes:
     """``copies``: heads whose weight is that of embeddings, by the embeddings' paths; loaders take
     one of the two for both. ``moved``: by layer the scales that it was given before."""
 
     def __init__(
-        self, writer: ChosenWriter, solver: Solver, moved: Mapping[str, Moved] = NOTHING
+        self, writer: ChosenWriter, solver: Solver, moved: Mapping[str, Moved] | None = None
     ) -> None:
-        self._writer, self._solver, self._moved = writer, solver, moved
+        self._writer, self._solver, self._moved = writer, solver, moved or {}
         self.copies: dict[str, list[str]] = {}
         for head, tied in solver.tied.items():
             self.copies.setdefault(tied, []).append(head)

@@ -82,7 +82,10 @@ class Solver:
             return self._searched(weights)
         wanted = self._settings
         factor = prepare(hessian.matrix, damping=wanted.damping, act_order=wanted.act_order)
-        drift = None if hessian.drift is None else hessian.drift.astype(np.float32, copy=False)
+        drift = None
+        if hessian.drift is not None:
+            drift = hessian.drift.astype(np.float32, copy=False)
+            _ = factor.inverse  # once, for all threads
         solving = partial(_solved, factor, drift, wanted.block_size)
         return self._joined(weights, lambda path: partial(solving, *self._grid(path)))
 

@@ -12,6 +12,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from mlxforge.calibrate.awq.scales import ROWS_TRIED
 from mlxforge.errors import ForgeError
 from mlxforge.models.scoring.leaves.fixed import expert_count, weight_of
 from mlxforge.models.scoring.loading import load_for_scoring
@@ -153,6 +154,25 @@ def test_experts_without_tokens_are_told_and_the_rest_still_fits(tmp_path: Path)
     scaled = build(replace(PLAINLY, method="awq"), source, tmp_path, chosen=chosen)
     exact = logits(source)
     assert np.square(logits(scaled) - exact).mean() < 0.1 * exact.var()
+
+
+def test_a_column_is_judged_by_all_of_its_weights_not_by_those_of_the_rows_tried(
+    tmp_path: Path,
+) -> None:
+    mx.random.seed(2)
+    fields, weights = PLAIN["llama"]()
+    by = np.exp2(np.random.default_rng(1).normal(size=128))
+    by[5] = 1
+    for name in ("gate_proj", "up_proj"):
+        path = f"model.layers.0.mlp.{name}.weight"
+        weight = np.array(weights[path].astype(mx.float32)) * by
+        weight[:: -(-len(weight) // ROWS_TRIED), 5] = 0
+        weights[path] = mx.array(weight).astype(mx.bfloat16)
+    source = write((fields, weights), tmp_path / "llama")
+    with read_chosen(choose(SCALED, source, tmp_path)) as found:
+        columns = found.moved()["model.layers.0.mlp.gate_proj"].columns
+    assert columns is not None and columns.max() > 1.5 * columns.min()
+    assert columns[5] < 2 * np.median(columns)
 
 
 def test_what_cannot_be_paired_says_why(tmp_path: Path) -> None:

@@ -14,11 +14,22 @@ from mlxforge.models.scoring.leaves.held import Holder
 from mlxforge.models.scoring.leaves.model import decoded_parts
 from mlxforge.quantize.affine import Affine, decode
 
-__all__ = ["expert_count", "fix_tensor", "fix_weight", "forget_weight", "has_matrix", "weight_of"]
+__all__ = [
+    "Name",
+    "exchange_matrix",
+    "expert_count",
+    "fix_tensor",
+    "fix_weight",
+    "forget_weight",
+    "has_matrix",
+    "weight_of",
+]
 
 
 @dataclass(frozen=True)
-class _Name:
+class Name:
+    """Of a weight that is in no file."""
+
     name: str
 
 
@@ -35,7 +46,7 @@ class FixedMatrix:
     codes in memory, one entry per expert."""
 
     def __init__(self, name: str, shape: tuple[int, ...], entries: Sequence[Affine]) -> None:
-        self.weight = _Name(name)
+        self.weight = Name(name)
         self.shape = shape
         self._entries = entries
 
@@ -105,7 +116,11 @@ def fix_weight(module: nn.Module, entries: Sequence[Affine]) -> None:
         module._own = _Own(module._matrix, module._held.load)
     mx.eval([[entry.codes, entry.scales, entry.biases] for entry in entries])
     old = module._matrix
-    matrix = FixedMatrix(f"{old.weight.name} fixed", old.shape, entries)
+    exchange_matrix(module, FixedMatrix(f"{old.weight.name} fixed", old.shape, entries))
+
+
+def exchange_matrix(module: Holder, matrix: Any) -> None:
+    """From now on ``module`` multiplies by ``matrix``, which can do what its own can."""
     module._matrix = matrix
     load = dict(module._held.load)
     load["weight"] = partial(decoded_parts, matrix, module._held.supply)

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from mlxforge.models.scoring.leaves.fixed import Name, exchange_matrix
 from mlxforge.models.scoring.leaves.held import Holder
-from mlxforge.models.scoring.leaves.model import decoded_parts
 from mlxforge.quantize.moved import Moved
 
 __all__ = ["scale_weight"]
-
-
-@dataclass(frozen=True)
-class _Name:
-    name: str
 
 
 class ScaledMatrix:
@@ -27,7 +20,7 @@ class ScaledMatrix:
     ``dtype`` leaves of it, multiplied by the factors of ``moved``."""
 
     def __init__(self, matrix: Any, moved: Moved, dtype: mx.Dtype) -> None:
-        self.weight = _Name(f"{matrix.weight.name} scaled")
+        self.weight = Name(f"{matrix.weight.name} scaled")
         self.shape: tuple[int, ...] = matrix.shape
         self.rows: int = matrix.rows
         self.columns: int = matrix.columns
@@ -49,8 +42,4 @@ def scale_weight(module: nn.Module, moved: Moved, dtype: mx.Dtype) -> None:
     """From now on ``module`` multiplies by its weight, cast to ``dtype``, with ``moved``'s factors:
     no embeddings, which give out rows one by one."""
     assert isinstance(module, Holder)
-    matrix = ScaledMatrix(module._matrix, moved, dtype)
-    module._matrix = matrix
-    load = dict(module._held.load)
-    load["weight"] = partial(decoded_parts, matrix, module._held.supply)
-    module._held.load = load
+    exchange_matrix(module, ScaledMatrix(module._matrix, moved, dtype))
