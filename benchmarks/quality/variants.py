@@ -47,6 +47,7 @@ OURS = {
 DYNAMIC = {
     "dynamic, rtn searched": "scales: search, dynamic: {{method: rtn, {target}}}",
     "dynamic, gptq": "dynamic: {{method: gptq, {target}}}",
+    "dynamic, awq, gptq": "prepare: awq, dynamic: {{method: gptq, {target}}}",
 }
 THEIRS = {"gptq": (4, 2), "awq": (4, 3, 2), "dwq": (4, 3, 2)}
 """By method the widths that upstream's function can do."""

@@ -3,6 +3,7 @@ was moved handed on."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from mlxforge.models.layers.assign import assign
 from mlxforge.models.layers.inspection import Inspection
 from mlxforge.models.scoring.leaves.fixed import expert_count, weight_of
 from mlxforge.models.scoring.loading import load_for_scoring
-from mlxforge.models.writing.chosen import read_chosen
+from mlxforge.models.writing.chosen import ChosenWriter, read_chosen
 from mlxforge.steps.gptq import Gptq
 from tests.calibrate.awq.common import (
     PLAINLY,
@@ -53,6 +54,17 @@ def solve(source: Path, root: Path, kept: str = "kept", killed_after: int | None
     return out
 
 
+def killed_at_second(add: Callable[..., None]) -> Callable[..., None]:
+    calls = iter([add])
+
+    def adding(*given: object) -> None:
+        if (now := next(calls, None)) is None:
+            raise Killed
+        now(*given)
+
+    return adding
+
+
 @pytest.mark.parametrize("name", ["llama", "gemma3_text", "mixtral", "qwen3_next", "deepseek_v3"])
 @pytest.mark.parametrize("dtype", [None, "float16"])
 def test_scales_that_were_moved_leave_the_function_as_it_was(
@@ -81,7 +93,9 @@ def test_scales_that_were_moved_leave_the_function_as_it_was(
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen3_moe"])
-def test_what_was_moved_is_handed_on_whole_or_killed_in_between(name: str, tmp_path: Path) -> None:
+def test_what_was_moved_is_handed_on_whole_or_killed_in_between(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = write(TEXT[name](), tmp_path / name)
     before = choose(SCALED, source, tmp_path)
     whole = solve(source, tmp_path)
@@ -95,6 +109,10 @@ def test_what_was_moved_is_handed_on_whole_or_killed_in_between(name: str, tmp_p
             for part, value in mine.arrays().items():
                 assert np.array_equal(value, moved[path].arrays()[part])
     assert notes(whole) == notes(before)
+    with monkeypatch.context() as dying, pytest.raises(Killed):
+        dying.setattr(ChosenWriter, "add_tensor", killed_at_second(ChosenWriter.add_tensor))
+        solve(source, tmp_path, "again")
+    assert len([*(tmp_path / "again").iterdir()]) == 1
     for layers in (2, 9):
         with pytest.raises(Killed):
             solve(source, tmp_path, "again", layers)
