@@ -22,6 +22,9 @@ def draw(measured: Measured, file: Path) -> None:
             point = (figures.bytes / 1e6, figures.kl)
             lines.setdefault((variant.side, variant.method), []).append(point)
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    tab20 = matplotlib.colormaps["tab20"]
+    shades = [tab20(number) for number in range(20)]
+    axes.set_prop_cycle(color=(*shades[::2], *shades[1::2]))  # more lines than plain colours
     for (side, method), points in lines.items():
         sizes, divergences = zip(*sorted(points), strict=True)
         label = method if side == "ours" else f"mlx_lm {method}"
