@@ -26,7 +26,6 @@ class Step:
     backend: ClassVar[bool] = False
     network: ClassVar[bool] = False  # whether it talks to the Hub
     large_pages: ClassVar[bool] = False  # whether speed is worth some memory
-    gives_back: ClassVar[bool] = False  # whether memory is worth some speed
     blas: ClassVar[bool] = False  # whether an optimized BLAS is worth loading on a CPU
     # whether its bytes come out of products: a BLAS rounds otherwise with each number of threads
     one_blas_thread: ClassVar[bool] = False

@@ -25,7 +25,6 @@ class Gptq(Learned):
 
     kind = "gptq"
     version = 6
-    gives_back = True
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> dict[str, str]:
         import numpy as np

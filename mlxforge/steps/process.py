@@ -19,15 +19,11 @@ from mlxforge.progress import Progress
 from mlxforge.steps.base import Step
 from mlxforge.steps.remote_code import remove_views
 
-__all__ = ["GIVEN_BACK", "HUGE_PAGES", "Outcome", "run_in_process", "step_environment", "stop_all"]
+__all__ = ["HUGE_PAGES", "Outcome", "run_in_process", "step_environment", "stop_all"]
 
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
 """Memory in large pages where the system has them: a fifth less CPU for reading and packing. Only
 glibc looks at it, and only at a program's start."""
-
-GIVEN_BACK = "glibc.malloc.mmap_threshold=8388608"
-"""What is freed of 8 MiB and more goes back to the system at once, and not into heaps of threads:
-a fifth less memory for wide layers, a twentieth more CPU."""
 
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -62,9 +58,8 @@ def step_environment(step: Step) -> dict[str, str]:
         environment |= dict.fromkeys(BLAS_THREADS, "1")
     if step.side_by_side:
         environment |= WIDE
-    ours = [HUGE_PAGES] * step.large_pages + [GIVEN_BACK] * step.gives_back
-    if ours:
-        tunables = filter(None, (*ours, os.environ.get("GLIBC_TUNABLES")))
+    if step.large_pages:
+        tunables = filter(None, (HUGE_PAGES, os.environ.get("GLIBC_TUNABLES")))
         environment["GLIBC_TUNABLES"] = ":".join(tunables)
     return environment
 
