@@ -12,17 +12,13 @@ from functools import partial
 import mlx.core as mx
 import mlx.nn as nn
 
+from mlxforge.models.scoring.leaves.fixed import Name
 from mlxforge.models.scoring.leaves.held import Holder
 from mlxforge.models.scoring.leaves.matrix import widen
 from mlxforge.models.scoring.leaves.model import decoded_parts
 from mlxforge.models.scoring.leaves.supply import Range, Supply
 
 __all__ = ["PackedMatrix", "rows_of_weight", "swapped"]
-
-
-@dataclass(frozen=True)
-class _Name:
-    name: str
 
 
 @dataclass(frozen=True)
@@ -38,8 +34,8 @@ class PackedMatrix:
     group_size: int
 
     @property
-    def weight(self) -> _Name:
-        return _Name(self.label)
+    def weight(self) -> Name:
+        return Name(self.label)
 
     @property
     def rows(self) -> int:
