@@ -14,7 +14,7 @@ import numpy as np
 from mlxforge.errors import ForgeError
 from mlxforge.models.writing.parallel import cores, in_order
 
-__all__ = ["Given", "Hessian", "Sums", "experts_at_once"]
+__all__ = ["Given", "Hessian", "Sums", "experts_at_once", "precision"]
 
 WIDE = 4096  # columns: beyond them sums are float32
 PANEL = 256  # columns whose products with those before them are one piece of work
@@ -25,7 +25,7 @@ Given = tuple[mx.array, mx.array | None]
 """What comes into a layer, [..., columns], and for experts which of them [...] each row goes to."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Hessian:
     """``matrix`` [columns, columns], float64 (float32 where it is wide): the mean of x x^T over
     the inputs x of a layer, or of one expert; ``tokens`` over how many. ``drift``: the mean of
@@ -36,10 +36,20 @@ class Hessian:
     tokens: int
     drift: np.ndarray | None = None
 
+    def spent(self) -> np.ndarray:
+        """``matrix``, which is the caller's from then on: nothing else keeps it in memory."""
+        matrix, self.matrix = self.matrix, np.zeros((0, 0))
+        return matrix
+
+
+def precision(columns: int) -> type[np.floating]:
+    """Of the sums over so many columns, and of what is found from them."""
+    return np.float64 if columns <= WIDE else np.float32
+
 
 def experts_at_once(experts: int, columns: int) -> int:
     """Of how many experts the sums are held together."""
-    return min(experts, max(1, MOST_BYTES // (8 * columns * columns)))
+    return min(experts, max(1, MOST_BYTES // (np.dtype(precision(columns)).itemsize * columns**2)))
 
 
 class Sums:
@@ -51,7 +61,7 @@ class Sums:
         self, columns: int, first: int = 0, count: int | None = None, drifting: bool = False
     ) -> None:
         shape = (count or 1, columns, columns)
-        dtype = np.float64 if columns <= WIDE else np.float32
+        dtype = precision(columns)
         self._experts = None if count is None else range(first, first + count)
         self._total = np.zeros(shape, dtype)
         self._drift = np.zeros(shape[1:], dtype) if drifting else None

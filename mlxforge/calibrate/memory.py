@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from mlxforge.calibrate.hessians import experts_at_once
+from mlxforge.calibrate.hessians import experts_at_once, precision
 from mlxforge.calibrate.outputs import OUTPUT_BYTES
 from mlxforge.calibrate.shelf import Shelf
 from mlxforge.errors import ForgeError
@@ -29,7 +29,7 @@ from mlxforge.units import readable_bytes
 __all__ = ["check_room", "learning_bytes", "room_for_states", "shelf_for"]
 
 WITH_DRIFT = 2  # sums of a plain layer
-FACTORS = 2  # of a Hessian, in float64 on its way and in float32 in the end
+FACTORS = 2  # of a Hessian, the one on its way or damped, the other done
 PACKED = 5  # bytes for each code, while words are made of them
 COPIES = 6  # of a layer's weights, in float32
 TRAINED = 4  # bytes for each weight of a block: its code, and parameters, moments, anchor by group
@@ -99,14 +99,14 @@ def _layers(table: LayerTable) -> list[Layer]:
 
 
 def _hessians(table: LayerTable) -> int:
-    """Of the widest layer: sums of products of its inputs, for each expert, in float64; their
-    factor; and its weights."""
+    """Of the widest layer: sums of products of its inputs, for each expert; their factor; and its
+    weights."""
     largest = 0
     for layer in _layers(table):
         *experts, rows, columns = layer.weight.shape
         count = experts[0] if experts else 1
         sums = experts_at_once(count, columns) if experts else WITH_DRIFT
-        hessians = 8 * columns * columns * (sums + FACTORS)
+        hessians = np.dtype(precision(columns)).itemsize * columns**2 * (sums + FACTORS)
         largest = max(largest, hessians + 4 * rows * columns * COPIES)
     return largest
 

@@ -15,9 +15,12 @@ __all__ = ["cholesky"]
 PANEL = 128  # columns whose products are taken together
 BLOCK = 32
 
+Reals = npt.NDArray[np.floating]
 
-def cholesky(matrix: npt.NDArray[np.float64], overwrite: bool = False) -> npt.NDArray[np.float64]:
-    """The lower triangular L with L L^T = ``matrix`` (float64 [n, n], symmetric).
+
+def cholesky(matrix: Reals, overwrite: bool = False) -> Reals:
+    """The lower triangular L with L L^T = ``matrix`` (float64 or float32 [n, n], symmetric), to the
+    precision of its dtype.
 
     Only what is not above the diagonal is read. With ``overwrite`` L takes the memory of
     ``matrix``. Raises numpy.linalg.LinAlgError where the matrix is not positive definite.

@@ -100,15 +100,15 @@ def prepare(
             damping = max(10 * damping, 1e-6)
             if damping > MOST_DAMPING:
                 raise
-    given = mx.array(feedback)
-    del feedback  # of wide layers a copy is what most memory is needed for
-    damped = np.multiply(hessian, (1 - shrinkage) / mean, dtype=np.float32, casting="same_kind")
-    np.fill_diagonal(damped, importance)
+    damped, written = _matrix(len(order))
+    scale = (1 - shrinkage) / mean
+    np.multiply(hessian, scale, out=written, dtype=np.float32, casting="same_kind")
+    np.fill_diagonal(written, importance)
     return Factor(
-        hessian=mx.array(damped),
+        hessian=damped,
         importance=mx.array(importance.astype(np.float32)),
         order=mx.array(order.astype(np.int32)),
-        feedback=given,
+        feedback=feedback,
         pivots=mx.array(pivots),
         damping=damping,
         measure=(1 - shrinkage) / mean,
@@ -120,21 +120,41 @@ def _feedback(
     order: npt.NDArray[np.intp],
     factor: float,
     diagonal: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+) -> tuple[mx.array, npt.NDArray[np.float32]]:
     """``feedback`` and ``pivots`` of a Factor, of ``hessian`` times ``factor`` with this diagonal
-    instead of its own."""
+    instead of its own; found in the precision of ``hessian``."""
+    feedback, written = _matrix(len(order))
+    single = hessian.dtype == np.float32
+    matrix: npt.NDArray[np.floating] = written if single else np.empty(hessian.shape)
     # of a matrix turned around, the lower factor is this one's upper factor turned around
     turned = order[::-1]
-    matrix = np.empty(hessian.shape)
     for at, row in enumerate(turned):
         matrix[at] = hessian[row, turned]
     matrix *= factor
     np.fill_diagonal(matrix, diagonal[turned])
-    upper = cholesky(matrix, overwrite=True)[::-1, ::-1]
-    pivots = np.diagonal(upper).copy()
-    upper /= pivots
-    np.fill_diagonal(upper, 0)
-    return upper.astype(np.float32, order="C"), np.square(pivots).astype(np.float32)
+    cholesky(matrix, overwrite=True)
+    _turn_around(matrix)
+    pivots = np.diagonal(matrix).copy()
+    matrix /= pivots
+    np.fill_diagonal(matrix, 0)
+    if not single:
+        written[:] = matrix
+    return feedback, np.square(pivots).astype(np.float32)
+
+
+def _turn_around(matrix: npt.NDArray[np.floating]) -> None:
+    """The first of its numbers last, and so on, in its place."""
+    for at in range((len(matrix) + 1) // 2):
+        first, last = matrix[at, ::-1].copy(), matrix[-1 - at, ::-1].copy()
+        matrix[at], matrix[-1 - at] = last, first
+
+
+def _matrix(size: int) -> tuple[mx.array, npt.NDArray[np.float32]]:
+    """Room for [size, size], and the same memory to be written into: of wide layers a copy is what
+    most memory is needed for."""
+    room = mx.zeros((size, size), mx.float32, stream=mx.cpu)
+    mx.eval(room)
+    return room, np.array(room, copy=False)
 
 
 def gptq(

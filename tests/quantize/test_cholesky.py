@@ -22,6 +22,14 @@ def test_the_factor_is_lapacks(size: int) -> None:
     np.testing.assert_allclose(found, np.linalg.cholesky(matrix), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("size", [31, 300])
+def test_in_single_precision_as_well(size: int) -> None:
+    matrix = positive(size).astype(np.float32)
+    found = cholesky(matrix, overwrite=True)
+    assert found is matrix
+    np.testing.assert_allclose(found, np.linalg.cholesky(positive(size)), rtol=0, atol=1e-5)
+
+
 def test_the_matrix_is_left_alone() -> None:
     matrix = positive(150)
     before = matrix.copy()

@@ -24,7 +24,7 @@ WIDTHS = (2, 3, 4, 5, 6, 8)
 
 # 1536 columns: from some hundreds on BLAS and LAPACK divide their work among threads
 DIGEST = """
-import hashlib
+import hashlib, sys
 from mlxforge.models.blas import load_blas
 load_blas()
 import mlx.core as mx
@@ -33,7 +33,7 @@ from mlxforge.quantize.gptq import prepare, quantize
 
 numbers = np.random.default_rng(0)
 inputs = numbers.integers(-99, 99, size=(1800, 1536)) / 64  # sums of these products are exact
-factor = prepare(inputs.T @ inputs)
+factor = prepare((inputs.T @ inputs).astype(sys.argv[1]))
 found = quantize(mx.array(numbers.normal(size=(300, 1536))), factor, 4, 64, mx.bfloat16)
 digest = hashlib.sha256()
 for part in (factor.feedback, found.codes, found.scales, found.biases):
@@ -179,10 +179,11 @@ def test_rows_that_go_together_come_out_as_they_do_apart(columns: int) -> None:
         assert same(alone, Affine(whole.codes[part], whole.scales[part], whole.biases[part]))
 
 
-def test_one_thread_and_two_give_the_same_bytes() -> None:
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_one_thread_and_two_give_the_same_bytes(dtype: str) -> None:
     def digest(threads: str) -> str:
         variables = os.environ | {"OPENBLAS_NUM_THREADS": threads}
-        command = [sys.executable, "-c", DIGEST]
+        command = [sys.executable, "-c", DIGEST, dtype]
         done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
         return done.stdout
 
@@ -296,6 +297,25 @@ def test_correlations_of_few_inputs_mislead_less_with_shrinkage() -> None:
         for part in (0, 0.4)
     )
     assert doubted < 0.9 * believed
+
+
+def test_a_hessian_in_single_precision_is_factorised_in_it() -> None:
+    weight, hessian = layer(64, 256)
+    exact, single = prepare(hessian), prepare(hessian.astype(np.float32))
+    assert mx.array_equal(single.order, exact.order)
+    for one, other in ((single.feedback, exact.feedback), (single.pivots, exact.pivots)):
+        np.testing.assert_allclose(np.array(one), np.array(other), rtol=0, atol=1e-5)
+    found, expected = (quantize(weight, each, 3, 64, mx.bfloat16) for each in (single, exact))
+    assert float((found.codes == expected.codes).mean()) > 0.999
+    losses = [loss(weight, each, hessian, 64).sum() for each in (found, expected)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_one_direction_that_all_inputs_share_needs_no_more_damping_in_single_precision() -> None:
+    numbers = np.random.default_rng(5)
+    inputs = 100 + numbers.normal(size=(256, 512))  # the largest of eigenvalues is all of it
+    hessian = (inputs.T @ inputs / len(inputs)).astype(np.float32)
+    assert prepare(hessian, damping=0.01).damping == 0.01
 
 
 def test_the_unit_of_the_hessian_does_not_matter() -> None:

@@ -75,13 +75,14 @@ class Solver:
     def solve(
         self, weights: Mapping[str, mx.array], expert: int | None, hessian: Hessian
     ) -> dict[str, Affine]:
-        """The codes of each layer's weight, float32 [rows, columns], or of one expert's."""
+        """The codes of each layer's weight, float32 [rows, columns], or of one expert's. The
+        ``hessian`` is spent."""
         if expert is not None and hessian.tokens < FEWEST_TOKENS:
             for path in weights:
                 self.unknown.setdefault(path, []).append(expert)
             return self._searched(weights)
         wanted = self._settings
-        factor = prepare(hessian.matrix, damping=wanted.damping, act_order=wanted.act_order)
+        factor = prepare(hessian.spent(), damping=wanted.damping, act_order=wanted.act_order)
         drift = None
         if hessian.drift is not None:
             drift = hessian.drift.astype(np.float32, copy=False)
