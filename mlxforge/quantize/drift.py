@@ -15,7 +15,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from mlxforge.quantize.gptq import Factor
+from mlxforge.quantize.factor import Factor
 
 __all__ = ["SHARE", "compensated"]
 

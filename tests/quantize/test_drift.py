@@ -8,7 +8,7 @@ import pytest
 
 from mlxforge.quantize import drift
 from mlxforge.quantize.drift import compensated
-from mlxforge.quantize.gptq import prepare
+from mlxforge.quantize.factor import prepare
 
 CHANCE = np.random.default_rng(7)
 

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from mlxforge.errors import ForgeError
 from mlxforge.quantize.affine import Affine, decode
 from mlxforge.quantize.columns import UNIT, Columns, codes_on_cpu, codes_on_gpu
-from mlxforge.quantize.gptq import gptq, prepare, quantize
+from mlxforge.quantize.factor import prepare
+from mlxforge.quantize.gptq import gptq, quantize
 from mlxforge.quantize.refit import refit
 from mlxforge.quantize.search import search
 
@@ -29,7 +30,8 @@ from mlxforge.models.blas import load_blas
 load_blas()
 import mlx.core as mx
 import numpy as np
-from mlxforge.quantize.gptq import prepare, quantize
+from mlxforge.quantize.factor import prepare
+from mlxforge.quantize.gptq import quantize
 
 numbers = np.random.default_rng(0)
 inputs = numbers.integers(-99, 99, size=(1800, 1536)) / 64  # sums of these products are exact

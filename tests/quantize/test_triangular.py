@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlxforge.quantize.gptq import prepare
+from mlxforge.quantize.factor import prepare
 from mlxforge.quantize.triangular import Inverse
 
 

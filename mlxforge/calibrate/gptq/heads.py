@@ -16,7 +16,8 @@ from mlxforge.calibrate.statistics import AS_INPUT
 from mlxforge.models.scoring.leaves.swapped import rows_of_weight
 from mlxforge.models.writing.parallel import in_order, workers
 from mlxforge.quantize.affine import Affine, joined
-from mlxforge.quantize.gptq import Factor, prepare, quantize, rows_at_once
+from mlxforge.quantize.factor import Factor, prepare
+from mlxforge.quantize.gptq import quantize, rows_at_once
 from mlxforge.quantize.scheme import Scheme
 from mlxforge.recipe.methods import Gptq as Settings
 

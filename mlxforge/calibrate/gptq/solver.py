@@ -17,7 +17,8 @@ from mlxforge.models.scoring.leaves.fixed import weight_of
 from mlxforge.models.writing.parallel import in_order, workers
 from mlxforge.quantize.affine import Affine, joined
 from mlxforge.quantize.drift import compensated
-from mlxforge.quantize.gptq import Factor, prepare, quantize, rows_at_once
+from mlxforge.quantize.factor import Factor, prepare
+from mlxforge.quantize.gptq import quantize, rows_at_once
 from mlxforge.quantize.scheme import Scheme
 from mlxforge.quantize.search import search
 from mlxforge.recipe.methods import FEWEST_TOKENS

@@ -19,7 +19,8 @@ from mlxforge.models.scoring.loading import load_for_scoring
 from mlxforge.models.source.loader import Loader
 from mlxforge.models.writing.chosen import read_chosen
 from mlxforge.quantize.affine import Affine, decode, unpack
-from mlxforge.quantize.gptq import gptq, prepare, quantize
+from mlxforge.quantize.factor import prepare
+from mlxforge.quantize.gptq import gptq, quantize
 from mlxforge.quantize.scheme import Scheme
 from mlxforge.quantize.search import search
 from mlxforge.recipe.methods import Gptq as Settings

@@ -13,7 +13,8 @@ from mlxforge.models.layers.assignment import Assignment
 from mlxforge.models.layers.table import Layer, Tensor
 from mlxforge.quantize.affine import Affine
 from mlxforge.quantize.drift import compensated
-from mlxforge.quantize.gptq import prepare, quantize
+from mlxforge.quantize.factor import prepare
+from mlxforge.quantize.gptq import quantize
 from mlxforge.quantize.scheme import Scheme
 from mlxforge.quantize.search import search
 from mlxforge.recipe.methods import Gptq as Settings

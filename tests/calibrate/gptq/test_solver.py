@@ -21,7 +21,8 @@ from mlxforge.models.source.loader import Loader
 from mlxforge.models.writing.chosen import PARTS
 from mlxforge.quantize.affine import Affine, decode, unpack
 from mlxforge.quantize.drift import compensated
-from mlxforge.quantize.gptq import gptq, prepare, quantize
+from mlxforge.quantize.factor import prepare
+from mlxforge.quantize.gptq import gptq, quantize
 from mlxforge.quantize.search import search
 from mlxforge.recipe.methods import Gptq as Settings
 from mlxforge.recipe.model import Quantize
