@@ -22,14 +22,15 @@ class Garbage:
 
 
 def find_garbage(store: Store, needed: Set[str]) -> list[Garbage]:
-    """Artifacts and checkpoints whose key is not in ``needed``, and staging folders that a killed
-    process left."""
+    """Artifacts and checkpoints whose key is not in ``needed``, checkpoints of what is finished,
+    and staging folders that a killed process left."""
+    unfinished = needed - {key for _, key, _ in store.artifacts()}
     found = [
         Garbage(kind, key, artifact.folder, _bytes(artifact.folder))
         for kind, key, artifact in store.artifacts()
         if key not in needed
     ]
-    for kind, kept in (("staging", frozenset[str]()), ("checkpoints", needed)):
+    for kind, kept in (("staging", frozenset[str]()), ("checkpoints", unfinished)):
         place = store.root / kind
         for folder in sorted(place.iterdir()) if place.is_dir() else ():
             if folder.is_dir() and folder.name not in kept:

@@ -124,6 +124,29 @@ def test_gc_is_dry_and_removes_only_what_no_recipe_needs(
     assert "tiny  quantize  ok" in workspace.doit("verify", "tiny").stdout
 
 
+def test_gc_takes_checkpoints_of_what_is_finished_and_leaves_those_of_what_is_not(
+    workspace: Workspace, source: Path
+) -> None:
+    from mlxforge.project import Project
+
+    workspace.recipe("built", plain(source))
+    workspace.recipe("killed", plain(source, 8))
+    workspace.build("built")
+    project = Project(workspace.root)
+    plans = [project.plan(*project.select([name])) for name in ("built", "killed")]
+    built, killed = (
+        next(node.key for node in plan.nodes() if node.kind == "quantize") for plan in plans
+    )
+    left = workspace.cache / "checkpoints"
+    for key in (built, killed):  # the first as if killed right after publishing
+        (left / key).mkdir(parents=True)
+        (left / key / "part").write_bytes(b"12345")
+    assert f"checkpoints  {built[:12]}   5 B" in workspace.doit("gc").stdout
+    assert workspace.doit("gc", "--delete").returncode == 0
+    assert [path.name for path in left.iterdir()] == [killed]
+    assert workspace.doit("gc").stdout == "nothing to remove\n"
+
+
 def test_gc_takes_away_the_path_of_a_model_whose_recipe_is_gone(
     workspace: Workspace, source: Path
 ) -> None:
