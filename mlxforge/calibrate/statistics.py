@@ -1,7 +1,8 @@
 """Mean squares of what comes into each layer: how much each column of a weight matters.
 
-The diagonal of the Hessian of a layer's squared error, as llama.cpp's imatrix holds it: one number
-per input, taken in one pass of the unquantized model, and the same for every number of bits.
+The diagonal of the Hessian of a layer's squared error, as llama.cpp's imatrix holds it, and the
+means, which are most of what is off it: two numbers per input, taken in one pass of the unquantized
+model, and the same for every number of bits.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ __all__ = [
     "means_of",
     "measure_inputs",
     "read_importances",
-    "squares_of",
+    "sums_of",
     "write_importances",
     "write_statistics",
 ]
@@ -87,7 +88,7 @@ def measure_inputs(
     def look(
         path: str, x: mx.array, chosen: mx.array | None
     ) -> tuple[np.ndarray, np.ndarray, Given | None]:
-        found, count = squares_of(x, chosen, experts[path])
+        found, count = sums_of(x, chosen, experts[path])
         if not np.isfinite(found).all():
             raise ForgeError(
                 f"the inputs of {path} are not finite over the calibration tokens",
@@ -125,40 +126,49 @@ def _recalled(noted: Mapping[str, mx.array], kind: str, dtype: type) -> dict[str
     }
 
 
-def squares_of(x: mx.array, chosen: mx.array | None, experts: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sums over tokens of the squares of ``x`` [..., columns], per expert where there are any."""
+def sums_of(x: mx.array, chosen: mx.array | None, experts: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sums over tokens of the squares of ``x`` [..., columns], and of ``x``: float64 [2, columns],
+    or [2, experts, columns] where there are any."""
     columns = x.shape[-1]
-    squares = mx.square(x.astype(mx.float32))
+    x = x.astype(mx.float32)
+    both = mx.stack([mx.square(x), x])
     if not experts or chosen is None:
-        flat = squares.reshape(-1, columns)
-        total = np.asarray(flat.sum(axis=0), dtype=np.float64)
-        return total, np.array(len(flat), dtype=np.int64)
+        flat = both.reshape(2, -1, columns)
+        total = np.asarray(flat.sum(axis=1), dtype=np.float64)
+        return total, np.array(flat.shape[1], dtype=np.int64)
     batch = np.broadcast_shapes(x.shape[:-2], chosen.shape)
-    rows = mx.broadcast_to(squares.sum(axis=-2), (*batch, columns)).reshape(-1, columns)
+    rows = mx.broadcast_to(both.sum(axis=-2), (2, *batch, columns)).reshape(2, -1, columns)
     owner = np.broadcast_to(np.asarray(chosen), batch).reshape(-1)
-    total = np.zeros((experts, columns))
+    total = np.zeros((2, experts, columns))
     for expert in np.unique(owner):
         mine = mx.array(np.flatnonzero(owner == expert))
-        total[expert] = np.asarray(rows[mine].sum(axis=0), dtype=np.float64)
+        total[:, expert] = np.asarray(rows[:, mine].sum(axis=1), dtype=np.float64)
     return total, np.bincount(owner, minlength=experts).astype(np.int64)
 
 
 def means_of(total: np.ndarray, tokens: np.ndarray) -> Importance:
+    """Of what ``sums_of`` gives."""
     counts = np.maximum(tokens, 1)[..., None] if tokens.ndim else max(int(tokens), 1)
-    return Importance((total / counts).astype(np.float32), tokens)
+    squares, means = (total / counts).astype(np.float32)
+    return Importance(squares, tokens, means)
 
 
 def write_importances(found: Mapping[str, Importance], folder: Path) -> None:
-    """``squares.npy``, all means one after the other, and ``squares.json``, where each begins."""
+    """``inputs.npy``, float32 [2, n]: all mean squares one after the other, and all means; and
+    ``inputs.json``, where each layer's begin."""
     ordered = sorted(found.items())
     where, start = {}, 0
     for path, entry in ordered:
         shape = list(entry.columns.shape)
         where[path] = {"start": start, "shape": shape, "tokens": entry.tokens.tolist()}
         start += entry.columns.size
-    flat = [entry.columns.reshape(-1) for _, entry in ordered]
-    np.save(folder / "squares.npy", np.concatenate(flat) if flat else np.zeros(0, np.float32))
-    (folder / "squares.json").write_text(json.dumps(where, indent=1, sort_keys=True) + "\n")
+    both = np.zeros((2, start), np.float32)
+    for path, entry in ordered:
+        assert entry.means is not None  # of what was measured
+        mine = slice(where[path]["start"], where[path]["start"] + entry.columns.size)
+        both[:, mine] = entry.columns.reshape(-1), entry.means.reshape(-1)
+    np.save(folder / "inputs.npy", both)
+    (folder / "inputs.json").write_text(json.dumps(where, indent=1, sort_keys=True) + "\n")
 
 
 def _as_both_uses(means: np.ndarray) -> np.ndarray:
@@ -174,15 +184,17 @@ def read_importances(folder: Path, table: LayerTable) -> dict[str, Importance]:
 
     Embeddings that are the head as well are used in two ways (see ``_as_both_uses``).
     """
-    flat = np.load(folder / "squares.npy", mmap_mode="r")
+    both = np.load(folder / "inputs.npy", mmap_mode="r")
     roles = {layer.path: layer.role for layer in table.layers}
     tied = {layer.path: layer.tied for layer in table.layers if layer.tied}
     found: dict[str, Importance] = {}
-    for path, entry in json.loads((folder / "squares.json").read_bytes()).items():
+    for path, entry in json.loads((folder / "inputs.json").read_bytes()).items():
         size = int(np.prod(entry["shape"]))
-        means = np.array(flat[entry["start"] : entry["start"] + size]).reshape(entry["shape"])
+        mine = np.array(both[:, entry["start"] : entry["start"] + size])
+        squares, means = mine.reshape(2, *entry["shape"])
+        tokens = np.array(entry["tokens"], dtype=np.int64)
+        importance = Importance(squares, tokens, means)
         if roles[path] == "embeddings" or path in tied:
-            means = _as_both_uses(means)
-        importance = Importance(means, np.array(entry["tokens"], dtype=np.int64))
+            importance = Importance(_as_both_uses(squares), tokens)
         found |= dict.fromkeys(filter(None, (path, tied.get(path))), importance)
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import mlx.core as mx
 import numpy as np
@@ -16,10 +15,12 @@ __all__ = ["Importance"]
 @dataclass(frozen=True)
 class Importance:
     """``columns`` float32 [columns], or [experts, columns] for stacked experts: the mean squares
-    of the inputs that meet them; ``tokens`` int64 [] or [experts]: over how many."""
+    of the inputs that meet them; ``tokens`` int64 [] or [experts]: over how many. ``means``: their
+    means, where these say what inputs have in common."""
 
     columns: np.ndarray
     tokens: np.ndarray
+    means: np.ndarray | None = None
 
     def of(self, expert: int) -> mx.array | None:
         """Float32 [columns]; None where too few tokens came by."""
@@ -30,17 +31,22 @@ class Importance:
 
     def likely(self, expert: int) -> mx.array | None:
         """As ``of``; of an expert that too few tokens came by what came into all of them."""
-        known = self.of(expert)
-        if known is not None or self.columns.ndim == 1 or self.tokens.sum() < FEWEST_TOKENS:
-            return known
-        return mx.array(self._all)
+        return self._likely(self.columns, expert)
 
-    @cached_property
-    def _all(self) -> np.ndarray:
-        """Float32 [columns]: over the tokens of all experts."""
+    def likely_means(self, expert: int) -> mx.array | None:
+        """The means that go with ``likely``; None where they are not known."""
+        return None if self.means is None else self._likely(self.means, expert)
+
+    def _likely(self, values: np.ndarray, expert: int) -> mx.array | None:
+        if self.tokens.sum() < FEWEST_TOKENS:
+            return None
+        if values.ndim == 1:
+            return mx.array(values)
+        if self.tokens[expert] >= FEWEST_TOKENS:
+            return mx.array(values[expert])
         shares = self.tokens / self.tokens.sum()
-        together: np.ndarray = (shares[:, None] * self.columns).sum(axis=0)
-        return together.astype(np.float32)
+        together: np.ndarray = (shares[:, None] * values).sum(axis=0)
+        return mx.array(together.astype(np.float32))
 
     def unknown(self) -> list[int]:
         """The experts that saw too few tokens."""

@@ -23,7 +23,7 @@ __all__ = ["Calibrate"]
 @dataclass(frozen=True)
 class Calibrate(SourceStep):
     """``source``, ``layers`` and, if there is one, ``text`` -> ``tokens.npy`` (int32 [samples,
-    sequence_length]) and the mean squares of each layer's inputs (see
+    sequence_length]) and the mean squares and means of each layer's inputs (see
     mlxforge.calibrate.statistics), with more of what comes into heads (see
     mlxforge.calibrate.head)."""
 
@@ -32,7 +32,7 @@ class Calibrate(SourceStep):
     seed: int
 
     kind = "calibrate"
-    version = 5
+    version = 6
     tools = ("mlx", "mlx-lm", "transformers", "tokenizers")
     backend = True
     blas = True

@@ -80,7 +80,7 @@ def untied(tiny: Callable[..., Path]) -> Path:
     return tiny(tied=False)
 
 
-def test_mean_squares_are_those_of_the_models_own_inputs(untied: Path) -> None:
+def test_means_and_mean_squares_are_those_of_the_models_own_inputs(untied: Path) -> None:
     table, plain = table_of(untied), plain_inputs(untied)
     found = measure_inputs(
         load_for_scoring(untied, exact=True), quantizable(table), WINDOWS, quiet, heads(table)
@@ -89,6 +89,9 @@ def test_mean_squares_are_those_of_the_models_own_inputs(untied: Path) -> None:
     for path, inputs in plain.items():
         expected = np.square(inputs, dtype=np.float64).mean(axis=0)
         assert np.allclose(found[path].columns, expected, rtol=2e-4), path
+        assert np.allclose(
+            found[path].means, inputs.mean(axis=0), atol=2e-4 * expected.max() ** 0.5
+        )
         assert found[path].tokens == WINDOWS.size
 
 
@@ -115,6 +118,10 @@ def test_every_expert_has_statistics_of_its_own(tmp_path: Path) -> None:
     together = (experts.columns * experts.tokens[:, None]).sum(axis=0) / experts.tokens.sum()
     assert np.allclose(together, found[router].columns, rtol=1e-3)
     assert not np.allclose(experts.columns[0], experts.columns[1], rtol=1e-2)
+    assert experts.means is not None and experts.means.shape == (4, 128)
+    means = (experts.means * experts.tokens[:, None]).sum(axis=0) / experts.tokens.sum()
+    assert np.allclose(means, found[router].means, atol=1e-3 * np.abs(means).max())
+    assert not np.allclose(experts.means[0], experts.means[1], atol=1e-2 * np.abs(means).max())
 
 
 def test_the_windows_may_be_cut_into_waves_at_will(
@@ -144,6 +151,8 @@ def test_they_come_back_from_their_file(tiny: Callable[..., Path], tmp_path: Pat
         assert np.array_equal(again[path].tokens, entry.tokens)
         if path != "model.embed_tokens":
             assert np.array_equal(again[path].columns, entry.columns)
+            assert np.array_equal(again[path].means, entry.means)
+    assert again["model.embed_tokens"].means is None  # it has two uses
     embedding = again["model.embed_tokens"].columns
     assert embedding.min() > 0.2 and np.isclose(embedding.mean(), 1.2, rtol=1e-5)
 

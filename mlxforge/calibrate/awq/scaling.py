@@ -22,7 +22,7 @@ from mlxforge.calibrate.awq.scalers import Scalers, columns_of
 from mlxforge.calibrate.awq.scales import Chooser
 from mlxforge.calibrate.hessians import Given
 from mlxforge.calibrate.run import Run, Stage
-from mlxforge.calibrate.statistics import means_of, squares_of
+from mlxforge.calibrate.statistics import means_of, sums_of
 from mlxforge.errors import ForgeError
 from mlxforge.models.layers.assign import Assignment, affine_schemes
 from mlxforge.models.layers.pairs import ROWS, Pair
@@ -121,7 +121,7 @@ class Scaling:
 
         def tell(given: Given) -> None:
             x, chosen = given
-            found.append(squares_of(x, chosen, experts))
+            found.append(sums_of(x, chosen, experts))
 
         self._run.watch(path, tell)
         total = np.asarray(sum(squares for squares, _ in found))

@@ -10,6 +10,7 @@ from mlxforge.models.layers.table import Layer
 from mlxforge.quantize import rtn
 from mlxforge.quantize.affine import Affine, pack
 from mlxforge.quantize.importance import Importance
+from mlxforge.quantize.means import keep_means
 from mlxforge.quantize.scheme import Scheme
 from mlxforge.quantize.search import search
 
@@ -23,7 +24,8 @@ def packer(
     layer: Layer, scheme: Scheme, scales: str, importances: Mapping[str, Importance]
 ) -> Pack:
     """``scales``: minmax, MLX's own grids; or search, those of least error, weighted by the
-    layer's importance where it is known. Grids of other modes than affine are not searched."""
+    layer's importance where it is known, with codes that keep the products with the inputs' mean.
+    Grids of other modes than affine are not searched."""
     if scales == "minmax" or scheme.mode != "affine":
         return lambda rows, start: rtn.pack(rows, scheme)
     importance = importances.get(layer.path)
@@ -33,8 +35,14 @@ def packer(
         found = []
         for first in range(start - start % own, start + len(rows), own):
             part = rows[max(0, first - start) : first + own - start]
-            weights = importance.likely(first // own) if importance else None
-            found.append(search(part, scheme.bits, scheme.group_size, rows.dtype, weights))
+            squares = means = None
+            if importance is not None:
+                expert = first // own
+                squares, means = importance.likely(expert), importance.likely_means(expert)
+            entry = search(part, scheme.bits, scheme.group_size, rows.dtype, squares)
+            if squares is not None and means is not None:
+                entry = keep_means(part, entry, squares, means, scheme.bits)
+            found.append(entry)
         return _packed(found, scheme.bits)
 
     return searched
