@@ -44,7 +44,7 @@ def keep_means(
     columns] keep their products with the inputs' mean; evaluated.
 
     ``squares``, ``means``: float32 [columns], of the inputs. A row's bytes do not depend on the
-    other rows.
+    other rows. One whose product is beyond float32 keeps its codes.
     """
     line = _Line.of(np.asarray(squares), np.asarray(means))
     find = _with_numpy if mx.default_device() == mx.Device(mx.cpu) else _with_mlx
@@ -52,7 +52,9 @@ def keep_means(
     missing = max(0, FEWEST - len(weight))
     rows = _Rows(*(mx.contiguous(mx.pad(e, [(0, 0), (0, missing)], mode="edge")) for e in sides))
     mx.eval(rows.weight, rows.scales, rows.biases)
-    codes = mx.contiguous(find(rows, line, 2**bits - 1).T[: len(weight)])
+    found, carried = (each.T[: len(weight)] for each in find(rows, line, 2**bits - 1))
+    finite = mx.isfinite(carried)[:, None]
+    codes = mx.contiguous(mx.where(finite, found, affine.codes))
     mx.eval(codes)
     return Affine(codes, affine.scales, affine.biases)
 
@@ -99,8 +101,13 @@ class _Line:
             yield block, slice(start, start + BLOCK), start // group_size
 
 
-def _with_numpy(rows: _Rows, line: _Line, top: int) -> mx.array:
-    """uint8 codes [columns, rows]."""
+def _with_numpy(rows: _Rows, line: _Line, top: int) -> tuple[mx.array, mx.array]:
+    """uint8 codes [columns, rows], and what is carried in the end, float32 [rows]."""
+    with np.errstate(all="ignore"):  # of rows that are beyond float32
+        return _codes(rows, line, top)
+
+
+def _codes(rows: _Rows, line: _Line, top: int) -> tuple[mx.array, mx.array]:
     weight, scales, biases = (np.asarray(e) for e in (rows.weight, rows.scales, rows.biases))
     inverse = 1 / np.where(scales == 0, np.float32(1), scales)
     codes = np.empty(weight.shape, np.uint8)
@@ -119,10 +126,10 @@ def _with_numpy(rows: _Rows, line: _Line, top: int) -> mx.array:
         np.subtract(own, value, out=value)
         value *= line.means[block]
         carried += value.sum(axis=0)
-    return mx.array(codes)
+    return mx.array(codes), mx.array(carried)
 
 
-def _with_mlx(rows: _Rows, line: _Line, top: int) -> mx.array:
+def _with_mlx(rows: _Rows, line: _Line, top: int) -> tuple[mx.array, mx.array]:
     """The same steps."""
     inverse = 1 / mx.where(rows.scales == 0, 1, rows.scales)
     carried = mx.zeros(rows.weight.shape[1])
@@ -135,4 +142,4 @@ def _with_mlx(rows: _Rows, line: _Line, top: int) -> mx.array:
         carried = carried + (off * mx.array(line.means[block])).sum(axis=0)
         found[block] = code.astype(mx.uint8)
         mx.eval(carried, found[block])
-    return mx.concatenate([found[block] for block in sorted(found)])
+    return mx.concatenate([found[block] for block in sorted(found)]), carried

@@ -90,6 +90,16 @@ def test_inputs_that_were_always_zero_or_always_the_same_harm_nothing() -> None:
     assert np.abs(off(found) @ means).mean() < np.abs(off(given) @ means).mean()
 
 
+def test_a_row_beyond_float32_keeps_its_codes_and_harms_no_other() -> None:
+    loud = np.array(WEIGHT)
+    loud[5] *= 1e38
+    given = searched(4, mx.array(loud))
+    found = kept(4, mx.array(loud))
+    assert mx.array_equal(found.codes[5], given.codes[5])
+    quiet = np.delete(np.arange(ROWS), 5)
+    assert mx.array_equal(found.codes[mx.array(quiet)], kept(4).codes[mx.array(quiet)])
+
+
 @pytest.mark.parametrize("cut", [1, 2, 7, 95])
 def test_a_row_has_the_same_bytes_whatever_rows_are_with_it(cut: int) -> None:
     whole = kept(3)
@@ -104,4 +114,6 @@ def test_a_gpu_takes_the_same_steps(bits: int) -> None:
     rows = _Rows(*(mx.contiguous(each.astype(mx.float32).T) for each in sides))
     line = _Line.of(SQUARES, MEANS)
     top = 2**bits - 1
-    assert float((_with_numpy(rows, line, top) == _with_mlx(rows, line, top)).mean()) > 0.999
+    (one, left), (other, rest) = _with_numpy(rows, line, top), _with_mlx(rows, line, top)
+    assert float((one == other).mean()) > 0.999
+    assert left.shape == rest.shape == (ROWS,)
