@@ -8,6 +8,8 @@ from typing import Protocol
 
 __all__ = ["Meter", "Progress", "Work"]
 
+DIGITS = 6  # of seconds
+
 
 class Progress(Protocol):
     def __call__(self, done: int, total: int, unit: str) -> None:
@@ -38,10 +40,11 @@ class Meter:
         self._progress(done, total, unit)
 
     def work(self) -> dict[str, Work]:
-        """By unit, of what was told of twice."""
+        """By unit, of what was told of twice, and not in the same moment."""
         found = {}
         for unit, (start, began) in self._first.items():
             done, ended = self._last[unit]
-            if done > start and ended > began:
-                found[unit] = Work(done - start, round(ended - began, 6))
+            seconds = round(ended - began, DIGITS)
+            if done > start and seconds > 0:
+                found[unit] = Work(done - start, seconds)
         return found

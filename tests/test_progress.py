@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
+import pytest
+
+from mlxforge import progress
 from mlxforge.progress import Meter, Work
 from mlxforge.store.manifest import Manifest
 
 
-def test_a_rate_is_of_what_was_done_while_it_was_told() -> None:
+def clock(monkeypatch: pytest.MonkeyPatch, step: float) -> None:
+    """Every look at it is ``step`` seconds after the one before."""
+    looks = itertools.count(1)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: 100 + step * next(looks))
+
+
+def test_a_rate_is_of_what_was_done_while_it_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock(monkeypatch, 0.5)
     told: list[tuple[int, int, str]] = []
     meter = Meter(lambda done, total, unit: told.append((done, total, unit)))
     reports = [
@@ -20,8 +31,16 @@ def test_a_rate_is_of_what_was_done_while_it_was_told() -> None:
     for report in reports:
         meter(*report)
     assert told == reports
-    assert {unit: work.done for unit, work in meter.work().items()} == {"bytes": 300, "tokens": 64}
-    assert all(work.seconds > 0 for work in meter.work().values())
+    assert meter.work() == {"bytes": Work(300, 1.0), "tokens": Work(64, 0.5)}
+
+
+@pytest.mark.parametrize("step", [0, 1e-7])
+def test_what_took_no_time_has_no_rate(step: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock(monkeypatch, step)
+    meter = Meter(lambda done, total, unit: None)
+    for done in (1, 2):
+        meter(done, 2, "bytes")
+    assert meter.work() == {}
 
 
 def test_nothing_is_said_of_what_was_there_before() -> None:
