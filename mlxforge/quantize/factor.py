@@ -76,18 +76,18 @@ def prepare(
     if mean <= 0:  # no input was ever anything but zero
         hessian, diagonal, mean = np.eye(len(diagonal)), np.ones_like(diagonal), 1.0
     order = np.argsort(-diagonal, kind="stable") if act_order else np.arange(len(diagonal))
+    measure = (1 - shrinkage) / mean
     while True:
         try:
             importance = diagonal / mean + damping
-            feedback, pivots = _feedback(hessian, order, (1 - shrinkage) / mean, importance)
+            feedback, pivots = _feedback(hessian, order, measure, importance)
             break
         except np.linalg.LinAlgError:
             damping = max(10 * damping, 1e-6)
             if damping > MOST_DAMPING:
                 raise
     damped, written = _matrix(len(order))
-    scale = (1 - shrinkage) / mean
-    np.multiply(hessian, scale, out=written, dtype=np.float32, casting="same_kind")
+    np.multiply(hessian, measure, out=written, dtype=np.float32, casting="same_kind")
     np.fill_diagonal(written, importance)
     return Factor(
         hessian=damped,
@@ -96,7 +96,7 @@ def prepare(
         feedback=feedback,
         pivots=mx.array(pivots),
         damping=damping,
-        measure=(1 - shrinkage) / mean,
+        measure=measure,
     )
 
 

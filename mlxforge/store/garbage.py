@@ -24,10 +24,11 @@ class Garbage:
 def find_garbage(store: Store, needed: Set[str]) -> list[Garbage]:
     """Artifacts and checkpoints whose key is not in ``needed``, checkpoints of what is finished,
     and staging folders that a killed process left."""
-    unfinished = needed - {key for _, key, _ in store.artifacts()}
+    artifacts = [*store.artifacts()]
+    unfinished = needed - {key for _, key, _ in artifacts}
     found = [
         Garbage(kind, key, artifact.folder, _bytes(artifact.folder))
-        for kind, key, artifact in store.artifacts()
+        for kind, key, artifact in artifacts
         if key not in needed
     ]
     for kind, kept in (("staging", frozenset[str]()), ("checkpoints", unfinished)):

@@ -124,7 +124,7 @@ class Scaling:
             found.append(sums_of(x, chosen, experts))
 
         self._run.watch(path, tell)
-        total = np.asarray(sum(squares for squares, _ in found))
+        total = np.asarray(sum(sums for sums, _ in found))
         if not np.isfinite(total).all():
             raise ForgeError(
                 f"the inputs of {path} are not finite over the calibration tokens",
