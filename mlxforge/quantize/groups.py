@@ -16,19 +16,17 @@ from typing import Any, Protocol
 
 import mlx.core as mx
 import numpy as np
-import numpy.typing as npt
 
-__all__ = ["Array", "Fit", "Floats", "Groups", "MlxGroups", "NumpyGroups"]
+from mlxforge.quantize.plain import Floats, stored, turned
+
+__all__ = ["Array", "Fit", "Groups", "MlxGroups", "NumpyGroups"]
 
 Array = Any
 """float32, a number per group, numpy's or MLX's; or one number for all."""
 
-Floats = npt.NDArray[np.float32]
-
 LEAST = float(np.finfo(np.float32).tiny)
 NARROW = 2.0**-20  # of the weights: a range below it is not worth a unit of its own
 NOISE = 1e-5  # of the codes' mean square: a variance below it is what rounding left
-TILE = 128
 
 
 @dataclass(frozen=True)
@@ -78,11 +76,8 @@ class NumpyGroups:
     """
 
     def __init__(self, weight: Floats, importance: Floats | None, bits: int) -> None:
-        count, size = weight.shape
         self.largest = float((1 << bits) - 1)
-        self.values = np.empty((size, count), np.float32)
-        for start in range(0, count, TILE):  # a matrix is transposed in the cache
-            self.values[:, start : start + TILE] = weight[start : start + TILE].T
+        self.values = turned(weight)
         self.codes, self.products = np.empty_like(self.values), np.empty_like(self.values)
         self.importance = importance
         self.weighted = self.codes if importance is None else np.empty_like(self.values)
@@ -91,7 +86,7 @@ class NumpyGroups:
         self.values -= self.middle
         self.values /= self.unit
         if importance is None:
-            self.total: Array = float(size)
+            self.total: Array = float(weight.shape[1])
             self.sum: Floats = self.values.sum(axis=0)
         else:
             self.total = importance.sum(axis=0)
@@ -128,7 +123,7 @@ class NumpyGroups:
         return np.rint(values)
 
     def stored(self, values: Array, dtype: mx.Dtype) -> Array:
-        return np.asarray(mx.array(values).astype(dtype).astype(mx.float32))
+        return stored(values, dtype)
 
     def _sum(self, one: Floats, other: Floats) -> Floats:
         found: Floats = np.multiply(one, other, out=self.products).sum(axis=0)

@@ -27,14 +27,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mlxforge.quantize.affine import Affine
+from mlxforge.quantize.plain import Floats, turned
 
 __all__ = ["keep_means"]
 
 BLOCK = 32  # columns: what the last of them leave is not made up for
 LEAST = 0.05  # of a column's mean square, that varies at least
 FEWEST = 2  # rows: numpy sums a single one in another order
-
-Floats = npt.NDArray[np.float32]
 
 
 def keep_means(
@@ -48,28 +47,17 @@ def keep_means(
     """
     line = _Line.of(np.asarray(squares), np.asarray(means))
     find = _with_numpy if mx.default_device() == mx.Device(mx.cpu) else _with_mlx
-    sides = [e.astype(mx.float32).T for e in (weight, affine.scales, affine.biases)]
-    missing = max(0, FEWEST - len(weight))
-    rows = _Rows(*(mx.contiguous(mx.pad(e, [(0, 0), (0, missing)], mode="edge")) for e in sides))
-    mx.eval(rows.weight, rows.scales, rows.biases)
-    found, carried = (each.T[: len(weight)] for each in find(rows, line, 2**bits - 1))
-    finite = mx.isfinite(carried)[:, None]
-    codes = mx.contiguous(mx.where(finite, found, affine.codes))
+    sides = tuple(each.astype(mx.float32) for each in (weight, affine.scales, affine.biases))
+    codes, carried = find(sides, line, 2**bits - 1)
+    finite = mx.isfinite(carried)
+    if not finite.all().item():
+        codes = mx.where(finite[:, None], codes, affine.codes)
     mx.eval(codes)
     return Affine(codes, affine.scales, affine.biases)
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """On their side: [columns, rows], and scales and biases [groups, rows]; float32."""
-
-    weight: mx.array
-    scales: mx.array
-    biases: mx.array
-
-    @property
-    def group_size(self) -> int:
-        return self.weight.shape[0] // self.scales.shape[0]
+Sides = tuple[mx.array, ...]
+"""Weight [rows, columns], scales and biases [rows, groups]; float32."""
 
 
 @dataclass(frozen=True)
@@ -101,18 +89,25 @@ class _Line:
             yield block, slice(start, start + BLOCK), start // group_size
 
 
-def _with_numpy(rows: _Rows, line: _Line, top: int) -> tuple[mx.array, mx.array]:
-    """uint8 codes [columns, rows], and what is carried in the end, float32 [rows]."""
+def _with_numpy(sides: Sides, line: _Line, top: int) -> tuple[mx.array, mx.array]:
+    """uint8 codes [rows, columns], and what is carried in the end, float32 [rows]."""
+    count = len(sides[0])
+    if count < FEWEST:
+        sides = tuple(mx.repeat(each, FEWEST, axis=0) for each in sides)
+    weight, scales, biases = (turned(np.asarray(each)) for each in sides)
     with np.errstate(all="ignore"):  # of rows that are beyond float32
-        return _codes(rows, line, top)
+        codes, carried = _codes(weight, scales, biases, line, top)
+    return mx.array(turned(codes)[:count]), mx.array(carried[:count])
 
 
-def _codes(rows: _Rows, line: _Line, top: int) -> tuple[mx.array, mx.array]:
-    weight, scales, biases = (np.asarray(e) for e in (rows.weight, rows.scales, rows.biases))
+def _codes(
+    weight: Floats, scales: Floats, biases: Floats, line: _Line, top: int
+) -> tuple[npt.NDArray[np.uint8], Floats]:
+    """All on their side, [columns, rows], so that numpy's loops are long."""
     inverse = 1 / np.where(scales == 0, np.float32(1), scales)
     codes = np.empty(weight.shape, np.uint8)
     carried = np.zeros(weight.shape[1], np.float32)
-    for block, columns, group in line.blocks(rows.group_size):
+    for block, columns, group in line.blocks(len(weight) // len(scales)):
         own = weight[columns]
         value = line.pulls[block] * carried
         value += own
@@ -126,20 +121,21 @@ def _codes(rows: _Rows, line: _Line, top: int) -> tuple[mx.array, mx.array]:
         np.subtract(own, value, out=value)
         value *= line.means[block]
         carried += value.sum(axis=0)
-    return mx.array(codes), mx.array(carried)
+    return codes, carried
 
 
-def _with_mlx(rows: _Rows, line: _Line, top: int) -> tuple[mx.array, mx.array]:
+def _with_mlx(sides: Sides, line: _Line, top: int) -> tuple[mx.array, mx.array]:
     """The same steps."""
-    inverse = 1 / mx.where(rows.scales == 0, 1, rows.scales)
-    carried = mx.zeros(rows.weight.shape[1])
+    weight, scales, biases = (each.T for each in sides)
+    inverse = 1 / mx.where(scales == 0, 1, scales)
+    carried = mx.zeros(weight.shape[1])
     found: dict[int, mx.array] = {}
-    for block, columns, group in line.blocks(rows.group_size):
-        own, bias = rows.weight[columns], rows.biases[group]
+    for block, columns, group in line.blocks(len(weight) // len(scales)):
+        own, bias = weight[columns], biases[group]
         value = (mx.array(line.pulls[block]) * carried + own - bias) * inverse[group]
         code = mx.clip(mx.round(value), 0, top)
-        off = own - (code * rows.scales[group] + bias)
+        off = own - (code * scales[group] + bias)
         carried = carried + (off * mx.array(line.means[block])).sum(axis=0)
         found[block] = code.astype(mx.uint8)
         mx.eval(carried, found[block])
-    return mx.concatenate([found[block] for block in sorted(found)]), carried
+    return mx.concatenate([found[block] for block in sorted(found)]).T, carried

@@ -24,7 +24,8 @@ import mlx.core as mx
 import numpy as np
 
 from mlxforge.quantize.affine import Affine
-from mlxforge.quantize.groups import Array, Fit, Floats, Groups, MlxGroups, NumpyGroups
+from mlxforge.quantize.groups import Array, Fit, Groups, MlxGroups, NumpyGroups
+from mlxforge.quantize.plain import Floats
 
 __all__ = ["search"]
 

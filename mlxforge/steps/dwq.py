@@ -37,9 +37,9 @@ class Dwq(Learned):
         from mlxforge.calibrate.distill.train import train
         from mlxforge.calibrate.distill.tuned import write_tuned
         from mlxforge.calibrate.distill.verdict import judge
+        from mlxforge.calibrate.importances import read_importances
         from mlxforge.calibrate.kept import Kept
         from mlxforge.calibrate.memory import shelf_for
-        from mlxforge.calibrate.statistics import read_importances
         from mlxforge.models.layers.assign import affine_schemes, assign
         from mlxforge.models.layers.inspection import Inspection
         from mlxforge.models.scoring.loading import load_for_scoring

@@ -107,7 +107,7 @@ class Quantize(SourceStep):
         source = inputs["source"]
         importances: dict[str, Importance] = {}
         if "calibration" in inputs:
-            from mlxforge.calibrate.statistics import read_importances
+            from mlxforge.calibrate.importances import read_importances
 
             importances = read_importances(inputs["calibration"], inspection.table)
         with read_chosen(inputs["chosen"]) if "chosen" in inputs else nullcontext() as chosen:

@@ -35,7 +35,7 @@ class Sensitivity(Learned):
         from mlxforge.calibrate.dynamic.records import Records, write_sensitivities
         from mlxforge.calibrate.dynamic.rounding import Rounder
         from mlxforge.calibrate.dynamic.sensitivity import measure_sensitivities, probe_windows
-        from mlxforge.calibrate.statistics import read_importances
+        from mlxforge.calibrate.importances import read_importances
         from mlxforge.models.layers.assign import assign, is_free
         from mlxforge.models.layers.inspection import Inspection
         from mlxforge.models.scoring.loading import load_for_scoring

@@ -15,13 +15,9 @@ import pytest
 from mlx_lm.utils import load_model
 
 from mlxforge.calibrate.head import read_heads
+from mlxforge.calibrate.importances import read_importances, write_importances
 from mlxforge.calibrate.kept import Kept
-from mlxforge.calibrate.statistics import (
-    measure_inputs,
-    read_importances,
-    write_importances,
-    write_statistics,
-)
+from mlxforge.calibrate.statistics import measure_inputs, write_statistics
 from mlxforge.calibrate.windows import calibration_windows, drawn_windows
 from mlxforge.errors import ForgeError
 from mlxforge.models.layers.inspect import inspect_model

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlxforge.quantize.affine import Affine, decode
-from mlxforge.quantize.means import BLOCK, _Line, _Rows, _with_mlx, _with_numpy, keep_means
+from mlxforge.quantize.means import BLOCK, _Line, _with_mlx, _with_numpy, keep_means
 from mlxforge.quantize.search import search
 
 CHANCE = np.random.default_rng(3)
@@ -110,10 +110,9 @@ def test_a_row_has_the_same_bytes_whatever_rows_are_with_it(cut: int) -> None:
 @pytest.mark.parametrize("bits", [2, 4])
 def test_a_gpu_takes_the_same_steps(bits: int) -> None:
     given = searched(bits)
-    sides = (WEIGHT, given.scales, given.biases)
-    rows = _Rows(*(mx.contiguous(each.astype(mx.float32).T) for each in sides))
+    sides = tuple(each.astype(mx.float32) for each in (WEIGHT, given.scales, given.biases))
     line = _Line.of(SQUARES, MEANS)
     top = 2**bits - 1
-    (one, left), (other, rest) = _with_numpy(rows, line, top), _with_mlx(rows, line, top)
+    (one, left), (other, rest) = _with_numpy(sides, line, top), _with_mlx(sides, line, top)
     assert float((one == other).mean()) > 0.999
     assert left.shape == rest.shape == (ROWS,)

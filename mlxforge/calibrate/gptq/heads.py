@@ -12,7 +12,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from mlxforge.calibrate.statistics import AS_INPUT
+from mlxforge.calibrate.importances import AS_INPUT
 from mlxforge.models.scoring.leaves.swapped import rows_of_weight
 from mlxforge.models.writing.parallel import in_order, workers
 from mlxforge.quantize.affine import Affine, joined

@@ -33,8 +33,10 @@ def packer(
 
     def searched(rows: mx.array, start: int) -> tuple[mx.array, ...]:
         found = []
+        wide = rows.astype(mx.float32)
+        mx.eval(wide)
         for first in range(start - start % own, start + len(rows), own):
-            part = rows[max(0, first - start) : first + own - start]
+            part = wide[max(0, first - start) : first + own - start]
             squares = means = None
             if importance is not None:
                 expert = first // own

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from mlxforge.calibrate.distill.divergence import divergence
-from mlxforge.calibrate.statistics import measure_inputs, write_importances
+from mlxforge.calibrate.importances import write_importances
+from mlxforge.calibrate.statistics import measure_inputs
 from mlxforge.calibrate.windows import calibration_windows
 from mlxforge.models.scoring.loading import load_for_scoring
 from mlxforge.models.source.load import load_tokenizer
