@@ -32,15 +32,13 @@ class Awq(Learned):
         from mlxforge.calibrate.awq.scaling import Scaling
         from mlxforge.calibrate.memory import shelf_for
         from mlxforge.calibrate.run import Run
-        from mlxforge.models.layers.assign import affine_schemes, assign
-        from mlxforge.models.layers.inspection import Inspection
+        from mlxforge.models.layers.assign import affine_schemes
         from mlxforge.models.layers.pairs import Pairs
         from mlxforge.models.layers.usable import usable
         from mlxforge.models.scoring.loading import load_for_scoring
         from mlxforge.models.writing.chosen import ChosenWriter, read_chosen
 
-        table = Inspection(inputs["layers"]).table
-        assignments = assign(table, self.wanted())
+        table, assignments = self.decide(inputs)
         schemes = affine_schemes(assignments)
         pairs = usable(Pairs.load(inputs["pairs"] / "pairs.json"), assignments)
         with read_chosen(inputs["heads"]) as chosen:

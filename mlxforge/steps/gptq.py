@@ -35,13 +35,11 @@ class Gptq(Learned):
         from mlxforge.calibrate.gptq.solver import Solver
         from mlxforge.calibrate.head import read_heads
         from mlxforge.calibrate.memory import shelf_for
-        from mlxforge.models.layers.assign import assign
-        from mlxforge.models.layers.inspection import Inspection
         from mlxforge.models.scoring.loading import load_for_scoring
         from mlxforge.models.writing.chosen import ChosenWriter
 
-        table = Inspection(inputs["layers"]).table
-        chosen = [entry for entry in assign(table, self.wanted()) if entry.scheme]
+        table, assignments = self.decide(inputs)
+        chosen = [entry for entry in assignments if entry.scheme]
         prepared = Prepared.read(inputs["prepared"]) if "prepared" in inputs else Prepared()
         settings = self.settings(Settings)
         solver = Solver(chosen, table.cast(self.dtype), settings, prepared.moved)

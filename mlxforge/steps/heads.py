@@ -12,6 +12,8 @@ from mlxforge.steps.gptq import Gptq
 
 __all__ = ["Heads"]
 
+HEADS = ("lm_head", "embeddings")
+
 
 @dataclass(frozen=True)
 class Heads(Gptq):
@@ -26,15 +28,13 @@ class Heads(Gptq):
         from mlxforge.calibrate.gptq.solver import Solver
         from mlxforge.calibrate.head import read_heads
         from mlxforge.calibrate.memory import check_room
-        from mlxforge.models.layers.assign import assign
-        from mlxforge.models.layers.inspection import Inspection
         from mlxforge.models.scoring.leaves.fixed import has_matrix
         from mlxforge.models.scoring.loading import load_for_scoring
         from mlxforge.models.writing.chosen import ChosenWriter
 
-        table = Inspection(inputs["layers"]).table
+        table, assignments = self.decide(inputs, HEADS)
         check_room(self.kind, table)
-        chosen = [entry for entry in assign(table, self.wanted()) if entry.scheme]
+        chosen = [entry for entry in assignments if entry.scheme]
         solver = Solver(chosen, table.cast(self.dtype), self.settings(Settings))
         model = load_for_scoring(inputs["source"], keep=False, exact=True)
         modules = dict(getattr(model, "whole", model).named_modules())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Self, TypeVar, Unpack
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar, Unpack
 
 from mlxforge.recipe.model import Quantize as Wanted
 from mlxforge.steps.quantize import Quantize
@@ -12,8 +14,12 @@ from mlxforge.steps.source import Wants
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    from mlxforge.models.layers.assign import Assignment
+    from mlxforge.models.layers.table import LayerTable
+
 __all__ = ["Learned"]
 
+Decided: TypeAlias = "tuple[LayerTable, tuple[Assignment, ...]]"
 Section = TypeVar("Section", bound="DataclassInstance")
 
 
@@ -40,6 +46,22 @@ class Learned(Quantize):
         """The same for all recipes for which the step does the same: whatever else they do with
         the weights, these are chosen alike."""
         return replace(wanted, method=cls.kind, scales="search", prepare="none", refine="none")
+
+    def decide(self, inputs: Mapping[str, Path], roles: Collection[str] = ()) -> Decided:
+        """What is to become of each layer; of those of the ``roles``, or of all, the weights have
+        been looked at: NaN and infinity, unless they are allowed, raise ForgeError before any of
+        the step's work is done."""
+        from mlxforge.models.layers.assign import assign
+        from mlxforge.models.layers.inspection import Inspection
+        from mlxforge.models.writing.sound import check_weights
+
+        inspection = Inspection(inputs["layers"])
+        table = inspection.table
+        assignments = assign(table, self.wanted())
+        if not self.allow_nonfinite:
+            mine = [entry for entry in assignments if not roles or entry.layer.role in roles]
+            check_weights(inputs["source"], inspection, mine, table.cast(self.dtype))
+        return table, assignments
 
     def settings(self, section: type[Section]) -> Section:
         """Those of the step's fields that are the recipe's ``section``, a dataclass."""

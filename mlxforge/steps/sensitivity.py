@@ -36,12 +36,11 @@ class Sensitivity(Learned):
         from mlxforge.calibrate.dynamic.rounding import Rounder
         from mlxforge.calibrate.dynamic.sensitivity import measure_sensitivities, probe_windows
         from mlxforge.calibrate.importances import read_importances
-        from mlxforge.models.layers.assign import assign, is_free
-        from mlxforge.models.layers.inspection import Inspection
+        from mlxforge.models.layers.assign import is_free
         from mlxforge.models.scoring.loading import load_for_scoring
 
-        table = Inspection(inputs["layers"]).table
-        free = [entry.layer for entry in assign(table, self.wanted()) if is_free(entry)]
+        table, assignments = self.decide(inputs)
+        free = [entry.layer for entry in assignments if is_free(entry)]
         importances = read_importances(inputs["calibration"], table)
         rounder = Rounder(self.scales, self.group_size, table.cast(self.dtype), importances)
         windows = probe_windows(np.load(inputs["calibration"] / "tokens.npy"))
