@@ -11,7 +11,7 @@ from functools import partial
 import mlx.core as mx
 import numpy as np
 
-from mlxforge.errors import ForgeError
+from mlxforge.calibrate.finite import check_inputs
 from mlxforge.models.writing.parallel import cores, in_order
 
 __all__ = ["Given", "Hessian", "Sums", "experts_at_once", "precision"]
@@ -53,9 +53,9 @@ def experts_at_once(experts: int, columns: int) -> int:
 
 
 class Sums:
-    """Sums over waves of products of inputs, float32 for a wave and float64 over waves: of a plain
-    layer, or of the experts from ``first`` on, ``count`` of them. ``drifting``: of a plain layer,
-    with those of the source beside them."""
+    """Sums of products of inputs, float32 for a wave and over waves as ``precision`` says: of a
+    plain layer, or of the experts from ``first`` on, ``count`` of them. ``drifting``: of a plain
+    layer, with those of the source beside them."""
 
     def __init__(
         self, columns: int, first: int = 0, count: int | None = None, drifting: bool = False
@@ -97,11 +97,7 @@ class Sums:
     def means(self, path: str) -> list[Hessian]:
         """Of each expert, or of the one layer; the sums are gone then. Raises ForgeError with the
         layer's ``path`` where they are not finite."""
-        if not np.isfinite(self._total.sum()):
-            raise ForgeError(
-                f"the inputs of {path} are not finite over the calibration tokens",
-                "the source overflows: is its dtype float16, or a weight broken?",
-            )
+        check_inputs(path, self._total)
         totals, drift = self._total, self._drift
         self._total, self._drift = np.zeros((0, 0, 0)), None
         for total, tokens in zip(totals, self._tokens, strict=True):

@@ -6,7 +6,6 @@ A file is written beside its place, brought to the disk and renamed: it is whole
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,11 +14,10 @@ from typing import Any
 import mlx.core as mx
 
 from mlxforge.models.saved import load_saved
-from mlxforge.store.sync import sync
+from mlxforge.store.sync import PART, replaced
 
 __all__ = ["Kept", "Pace"]
 
-PART = ".part"
 EVERY = 60.0  # seconds of work, at most, that a killed process loses
 
 
@@ -30,12 +28,9 @@ class Kept:
         self._folder = folder
 
     def save(self, name: str, arrays: Mapping[str, mx.array], **facts: Any) -> None:
-        staged = self._folder / f"{name}{PART}.safetensors"
         told = {key: json.dumps(value) for key, value in facts.items()}
-        mx.save_safetensors(str(staged), dict(arrays), metadata=told)
-        sync(staged)
-        os.replace(staged, self._file(name))
-        sync(self._folder)
+        with replaced(self._file(name)) as staged:
+            mx.save_safetensors(str(staged), dict(arrays), metadata=told)
 
     def load(self, name: str) -> tuple[dict[str, mx.array], dict[str, Any]] | None:
         """The arrays, evaluated, and the facts; None where there are none of that name."""

@@ -73,11 +73,6 @@ class States:
         fits = self._shelf.take(state_bytes(state))
         self._held[number] = state if fits else self._filed(number, state)
 
-    @property
-    def in_memory(self) -> bool:
-        """Whether all of them are."""
-        return not any(isinstance(held, _Filed) for held in self._held)
-
     def _filed(self, number: int, state: Any) -> _Filed:
         file = self._shelf.file(f"{self._name}-{number}.npy")
         with file.open("wb") as out:

@@ -14,6 +14,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from mlxforge.calibrate.finite import check_inputs
 from mlxforge.calibrate.halts import Halts
 from mlxforge.calibrate.head import HeadSums
 from mlxforge.calibrate.hessians import Given
@@ -21,7 +22,6 @@ from mlxforge.calibrate.importances import write_importances
 from mlxforge.calibrate.kept import Kept
 from mlxforge.calibrate.run import Run
 from mlxforge.calibrate.shelf import Shelf
-from mlxforge.errors import ForgeError
 from mlxforge.models.layers.table import LayerTable
 from mlxforge.models.scoring.leaves.fixed import expert_count
 from mlxforge.progress import Progress
@@ -78,11 +78,7 @@ def measure_inputs(
         path: str, x: mx.array, chosen: mx.array | None
     ) -> tuple[np.ndarray, np.ndarray, Given | None]:
         found, count = sums_of(x, chosen, experts[path])
-        if not np.isfinite(found).all():
-            raise ForgeError(
-                f"the inputs of {path} are not finite over the calibration tokens",
-                "the source overflows: is its dtype float16, or a weight broken?",
-            )
+        check_inputs(path, found)
         return found, count, (x, chosen) if path in heads else None
 
     with run.ready():

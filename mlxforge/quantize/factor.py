@@ -22,6 +22,7 @@ __all__ = ["SHRINKAGE", "Factor", "prepare"]
 # Measured on text of other kinds than was calibrated on: at 0 the outputs of down projections have
 # more error there than with each weight rounded alone, from 0.3 to 0.6 all layers have least.
 SHRINKAGE = 0.4
+LEAST = float(np.finfo(np.float32).tiny)
 MOST_DAMPING = 1e6  # relative to the mean of the diagonal: nothing else is left of H
 
 
@@ -29,11 +30,11 @@ MOST_DAMPING = 1e6  # relative to the mean of the diagonal: nothing else is left
 class Factor:
     """A Hessian made ready, n = columns.
 
-    hessian: float32 [n, n], damped, mean diagonal 1. importance: float32 [n], its diagonal.
-    order: int32 [n], the columns as they are visited. feedback: float32 [n, n] in that order,
-    R_jk / R_kk above the diagonal and 0 elsewhere. pivots: float32 [n] in that order, R_kk squared.
-    damping: what it took, relative to the mean of the diagonal. measure: by what it was multiplied
-    outside of its diagonal.
+    hessian: float32 [n, n], in units of its mean diagonal, damped. importance: float32 [n], its
+    diagonal. order: int32 [n], the columns as they are visited. feedback: float32 [n, n] in that
+    order, R_jk / R_kk above the diagonal and 0 elsewhere. pivots: float32 [n] in that order, R_kk
+    squared. damping: what it took, relative to the mean of the diagonal. measure: by what it was
+    multiplied outside of its diagonal.
     """
 
     hessian: mx.array
@@ -73,7 +74,7 @@ def prepare(
             "the Hessian of the inputs is not finite",
             "activations overflow over the calibration tokens: is the source's dtype float16?",
         )
-    if mean <= 0:  # no input was ever anything but zero
+    if mean < LEAST:  # no input was ever anything but zero, as far as a factor of it can tell
         hessian, diagonal, mean = np.eye(len(diagonal)), np.ones_like(diagonal), 1.0
     order = np.argsort(-diagonal, kind="stable") if act_order else np.arange(len(diagonal))
     measure = (1 - shrinkage) / mean

@@ -17,7 +17,8 @@ __all__ = ["pack", "unpack"]
 
 
 def pack(weight: mx.array, scheme: Scheme) -> tuple[mx.array, ...]:
-    """Weight, scales and, for affine, biases, as ``mx.quantize`` gives them; lazy.
+    """Weight, scales and, for affine, biases, as ``mx.quantize`` gives them; affine
+    ones lazy.
 
     ``weight`` is [rows, columns] in float16, bfloat16 or float32. Returns uint32
     [rows, columns * bits / 32] and the rest [rows, columns / group_size].

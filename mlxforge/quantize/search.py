@@ -83,9 +83,9 @@ def search(
     """``weight`` [rows, columns] (float16, bfloat16 or float32) in ``bits`` 2, 3, 4, 5, 6 or 8.
 
     ``dtype`` is that of scales and biases. ``importance`` is float32 [columns], not negative, in
-    any unit; where all of a group's is 0, it counts as 1. The error of a group is never above that
-    of ``mx.quantize``, up to float32's rounding. A row's bytes do not depend on the other rows.
-    Evaluated.
+    any unit; where all of a group's is 0, or some not finite, it counts as 1. The error of a
+    group is never above that of ``mx.quantize``, up to float32's rounding. A row's bytes do not
+    depend on the other rows. Evaluated.
     """
     rows, columns = weight.shape
     per_row = columns // group_size
@@ -204,5 +204,5 @@ def _heights(importance: mx.array, per_row: int) -> Floats:
     """Importance [groups of a row, size], its greatest in each 1."""
     heights: Floats = np.asarray(importance.astype(mx.float32)).reshape(per_row, -1)
     greatest = heights.max(axis=1, keepdims=True)
-    one = np.float32(1)
-    return np.where(greatest > 0, heights / np.where(greatest > 0, greatest, one), one)
+    one, some = np.float32(1), (greatest > 0) & np.isfinite(greatest)
+    return np.where(some, heights / np.where(some, greatest, one), one)

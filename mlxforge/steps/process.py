@@ -126,6 +126,8 @@ def _converse(
         process.stdin.write(json.dumps(job) + "\n")
         process.stdin.flush()
     for line in process.stdout:
+        if not line.endswith("\n"):  # killed while it spoke
+            break
         message = json.loads(line)
         if "total" in message:
             progress(message["done"], message["total"], message["unit"])

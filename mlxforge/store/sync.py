@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["sync"]
+__all__ = ["PART", "replaced", "sync"]
+
+PART = ".part"
 
 
 def sync(path: Path) -> None:
@@ -15,3 +19,14 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Where to write what is to stand at ``path``: it is there whole, on the disk and in the order
+    in which files were replaced, or what was there before is."""
+    staged = path.with_name(f"{path.stem}{PART}{path.suffix}")
+    yield staged
+    sync(staged)
+    os.replace(staged, path)
+    sync(path.parent)

@@ -326,6 +326,14 @@ def test_the_unit_of_the_hessian_does_not_matter() -> None:
     assert same(small, large)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("unit", [1e-36, 1e-38, 1e-40, 1e-44])
+def test_inputs_of_next_to_nothing_leave_finite_factors(unit: float, dtype: type) -> None:
+    factor = prepare((layer(16, 128)[1] * unit).astype(dtype))
+    for found in (factor.hessian, factor.feedback, factor.pivots, factor.importance):
+        assert mx.isfinite(found).all().item()
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_hessian_that_is_not_finite_is_refused(value: float) -> None:
     hessian = np.eye(64)

@@ -182,6 +182,16 @@ def test_no_group_is_worse_than_round_to_nearest(
     assert (ours[:, 0] <= theirs[:, 0] * (1 + 1e-4) + noise).all()
 
 
+def test_importance_that_is_not_finite_in_a_group_is_no_importance() -> None:
+    weight = mx.random.normal((8, 64), key=mx.random.key(5))
+    heights = np.ones(64, np.float32)
+    heights[3], heights[40] = np.inf, np.nan
+    found = search(weight, 4, 32, mx.bfloat16, mx.array(heights))
+    plainly = search(weight, 4, 32, mx.bfloat16)
+    assert mx.array_equal(found.codes, plainly.codes)
+    assert mx.array_equal(found.biases, plainly.biases)
+
+
 def test_importance_that_is_all_zero_in_a_group_is_no_importance() -> None:
     weight = random_weight(8, 128)
     half = mx.concatenate([mx.zeros(64), mx.array(random_importance(64).astype(np.float32))])

@@ -7,7 +7,6 @@ block-00003.json   the layers and tensors of a block in the order in which they 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from mlxforge.models.writing.chosen import ChosenWriter
 from mlxforge.quantize.affine import Affine
 from mlxforge.quantize.moved import Moved
 from mlxforge.quantize.scheme import Scheme
-from mlxforge.store.sync import sync
+from mlxforge.store.sync import replaced
 
 __all__ = ["Journal", "keep_heads"]
 
@@ -71,35 +70,33 @@ class Journal:
 
     def close(self, block: int, notes: Any) -> None:
         """All of a block was added; ``notes`` are JSON-plain."""
-        file = self._file(block)
-        staged = file.with_suffix(".part")
-        staged.write_text(json.dumps({"order": self._order, "notes": notes}))
-        sync(staged)
-        os.replace(staged, file)
+        with replaced(self._file(block)) as staged:
+            staged.write_text(json.dumps({"order": self._order, "notes": notes}))
         self._order = []
 
     def recall(self, block: int) -> Any:
-        """Take up what a run before this one chose for a block; its notes, None where the block
-        was not closed."""
+        """Take up what a run before this one chose for a block; its notes, None where not all of
+        the block is there."""
         file = self._file(block)
         if not file.is_file():
             return None
         document = json.loads(file.read_bytes())
+        if not self._writer.holds(document["order"]):
+            return None
         for name in document["order"]:
-            if not self._recalled(name):
-                return None
+            self._take_up(name)
         return document["notes"]
 
-    def _recalled(self, name: str) -> bool:
+    def _take_up(self, name: str) -> None:
+        """Of what the writer holds."""
         if name in self._schemes:
             entries = self._writer.recall(name, self._schemes[name])
-            if entries is not None:
-                fix_weight(self._modules[name], entries)
-            return entries is not None
-        value = self._writer.recall_tensor(name)
-        if value is not None:
+            assert entries is not None
+            fix_weight(self._modules[name], entries)
+        else:
+            value = self._writer.recall_tensor(name)
+            assert value is not None
             fix_tensor(self._modules, name, value)
-        return value is not None
 
     def _file(self, block: int) -> Path:
         return self._kept / f"block-{block:05d}.json"

@@ -20,10 +20,10 @@ import numpy as np
 from mlxforge.calibrate.awq.journal import Journal
 from mlxforge.calibrate.awq.scalers import Scalers, columns_of
 from mlxforge.calibrate.awq.scales import Chooser
+from mlxforge.calibrate.finite import check_inputs
 from mlxforge.calibrate.hessians import Given
 from mlxforge.calibrate.run import Run, Stage
 from mlxforge.calibrate.statistics import means_of, sums_of
-from mlxforge.errors import ForgeError
 from mlxforge.models.layers.assign import Assignment, affine_schemes
 from mlxforge.models.layers.pairs import ROWS, Pair
 from mlxforge.models.scoring.leaves.fixed import expert_count, fix_weight
@@ -117,20 +117,16 @@ class Scaling:
     def _inputs(self, path: str) -> Importance:
         """Mean squares of what comes into a layer."""
         experts = expert_count(self._run.modules[path])
-        found: list[tuple[np.ndarray, np.ndarray]] = []
+        total, tokens = np.zeros(()), np.zeros((), np.int64)
 
         def tell(given: Given) -> None:
-            x, chosen = given
-            found.append(sums_of(x, chosen, experts))
+            nonlocal total, tokens
+            sums, count = sums_of(*given, experts)
+            total, tokens = total + sums, tokens + count
 
         self._run.watch(path, tell)
-        total = np.asarray(sum(sums for sums, _ in found))
-        if not np.isfinite(total).all():
-            raise ForgeError(
-                f"the inputs of {path} are not finite over the calibration tokens",
-                "the source overflows: is its dtype float16, or a weight broken?",
-            )
-        return means_of(total, np.asarray(sum(tokens for _, tokens in found)))
+        check_inputs(path, total)
+        return means_of(total, tokens)
 
     def _choose(self, pair: Pair, stage: Stage, inputs: Importance) -> None:
         """The scales of ``pair``, which has a reader in ``stage``; its scaler is divided."""
@@ -166,7 +162,7 @@ class Scaling:
         entries, unknown = [], []
         for number in range(max(experts, 1)):
             importance = inputs.of(number)
-            if importance is None:
+            if importance is None and experts:
                 unknown.append(number)
             weight = self._chooser.weight(path, number if experts else None)
             if by is not None:

@@ -125,7 +125,7 @@ def held(
         return {name: slope / unit + held[name] for name, slope in found.items()}
 
     def judge(parameters: Parameters) -> float:
-        return held_out(parameters) / unit + _number(anchors.loss(parameters))
+        return held_out(parameters) / unit + float(anchors.loss(parameters))
 
     return Problem(pair.batches.training, both, judge)
 
@@ -147,7 +147,3 @@ def _distance(found: Any, wanted: Any) -> mx.array:
         squares = mx.maximum(mx.square(other).sum(axis=-1), TINY)
         total = total + (mx.square(one - other).sum(axis=-1) / squares).mean()
     return total
-
-
-def _number(value: mx.array) -> float:
-    return float(value)

@@ -6,13 +6,12 @@ sensitivities.json   by layer: nats by width where they were measured, and error
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlxforge.store.sync import sync
+from mlxforge.store.sync import replaced
 
 __all__ = ["Records", "Sensitivity", "read_sensitivities", "write_sensitivities"]
 
@@ -43,10 +42,9 @@ class Records:
         """What is recorded under ``name``; else what ``find`` gives, recorded."""
         file = self._folder / f"{name}.json"
         if not file.is_file():
-            staged = file.with_suffix(".part")
-            staged.write_text(_dumps(find()))
-            sync(staged)
-            os.replace(staged, file)
+            found = find()
+            with replaced(file) as staged:
+                staged.write_text(_dumps(found))
         return _loads(file.read_bytes())
 
 

@@ -49,12 +49,11 @@ class Changed(Exception):
 
 
 class Noted(Watch):
-    """A run as it is: what came into every layer, and what it gave."""
+    """A run as it is: what came into every layer."""
 
     def __init__(self) -> None:
         self.inputs: dict[Key, mx.array] = {}
         self.indices: dict[Key, mx.array | None] = {}
-        self.outputs: dict[Key, mx.array] = {}
         self.heads: dict[str, mx.array] = {}
         self._uses: dict[str, int] = {}
 

@@ -28,7 +28,7 @@ from mlxforge.models.streaming.trace import dtype_name
 from mlxforge.quantize.affine import Affine, pack, unpack
 from mlxforge.quantize.moved import UNMOVED, Moved
 from mlxforge.quantize.scheme import Scheme
-from mlxforge.store.sync import sync
+from mlxforge.store.sync import replaced
 
 __all__ = ["Chosen", "ChosenWriter", "read_chosen"]
 
@@ -112,22 +112,27 @@ class ChosenWriter:
         self._tensors.append(name)
         return arrays[name]
 
+    def holds(self, names: Sequence[str]) -> bool:
+        """Whether a run before this one added these next: layers by their paths, or tensors."""
+        for number, name in enumerate(names, start=self._files + 1):
+            arrays, _ = self._saved(number)
+            if name not in arrays and f"{name}.scales" not in arrays:
+                return False
+        return True
+
     def _next(self) -> tuple[dict[str, mx.array], dict[str, str]]:
         """The next file of a run before this one, if there is one, and what it says of itself."""
-        file = self._file(self._files + 1)
-        if not file.is_file():
-            return {}, {}
-        return load_saved(file)
+        return self._saved(self._files + 1)
+
+    def _saved(self, number: int) -> tuple[dict[str, mx.array], dict[str, str]]:
+        file = self._file(number)
+        return load_saved(file) if file.is_file() else ({}, {})
 
     def _write(self, arrays: dict[str, mx.array], unknown: Sequence[int] = ()) -> None:
         self._files += 1
-        file = self._file(self._files)
-        staged = file.with_name(f"{file.stem}.part.safetensors")
         about = {UNKNOWN: json.dumps(list(unknown))}
-        mx.save_safetensors(str(staged), arrays, metadata=about)
-        if self._kept != self._folder:
-            sync(staged)
-        os.replace(staged, file)
+        with replaced(self._file(self._files)) as staged:
+            mx.save_safetensors(str(staged), arrays, metadata=about)
 
     def _file(self, number: int) -> Path:
         return self._kept / f"model-{number:05d}.safetensors"

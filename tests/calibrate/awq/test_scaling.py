@@ -96,6 +96,12 @@ def test_what_the_text_told_nothing_of_is_said(tmp_path: Path) -> None:
     assert "without_calibration" not in (plain / "mlxforge.json").read_text()
 
 
+def test_a_layer_without_experts_has_none_that_saw_too_few_tokens(tmp_path: Path) -> None:
+    source = write(TEXT["llama"](), tmp_path / "source")
+    chosen = choose(replace(SCALED, grid=2), source, tmp_path, windows=WINDOWS[:1, :32])
+    assert json.loads((chosen / "chosen.json").read_bytes())["experts_without_calibration"] == {}
+
+
 def test_a_grid_of_one_rounds_all_but_the_head_and_does_nothing_else(
     tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -144,6 +150,26 @@ def test_a_killed_run_goes_on_behind_its_last_block(
     again = choose(SCALED, source, tmp_path / "killed")
     assert first.items() <= {p.name: p.stat().st_mtime_ns for p in again.iterdir()}.items()
     assert files(again) == files(whole)
+
+
+@pytest.mark.parametrize("lost", [1, 4, 8])
+def test_a_block_of_which_a_file_was_lost_is_chosen_again_from_its_start(
+    tiny: Callable[..., Path], tmp_path: Path, lost: int
+) -> None:
+    source = tiny(tied=False)
+    whole = choose(SCALED, source, tmp_path / "whole")
+
+    def dying(done: int, total: int, unit: str) -> None:
+        if done == 10:  # in the second of two blocks
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        choose(SCALED, source, tmp_path / "killed", progress=dying)
+    kept = tmp_path / "killed" / "checkpoints"
+    order = json.loads((kept / "block-00000.json").read_bytes())["order"]
+    (kept / f"model-{lost + 1:05d}.safetensors").unlink()  # the first one is the head's
+    assert len(order) > lost
+    assert files(choose(SCALED, source, tmp_path / "killed")) == files(whole)
 
 
 def test_experts_without_tokens_are_told_and_the_rest_still_fits(tmp_path: Path) -> None:
