@@ -30,9 +30,17 @@ class Halts:
 
     def keep(self, index: int, known: Mapping[str, mx.array] = NOTHING) -> None:
         """All windows stand before the block ``index``: they are kept with what is ``known``, if
-        it is time. States that are no plain arrays are not: the way there is gone again."""
-        if not self._pace.due():
-            return
+        it is time and the disk has room beside what was kept before. States that are no plain
+        arrays are not: the way there is gone again."""
+        if self._pace.due() and self._kept.has_room(self._bytes(known)):
+            with self._pace.keeping():
+                self._keep(index, known)
+
+    def _bytes(self, known: Mapping[str, mx.array]) -> int:
+        states = sum(each.nbytes for each in self._states.values())
+        return states + sum(each.nbytes for each in known.values())
+
+    def _keep(self, index: int, known: Mapping[str, mx.array]) -> None:
         for name, states in self._states.items():
             for number, state in enumerate(states):
                 if not isinstance(state, mx.array):

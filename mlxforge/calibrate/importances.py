@@ -54,7 +54,7 @@ def read_importances(folder: Path, table: LayerTable) -> dict[str, Importance]:
     found: dict[str, Importance] = {}
     for path, entry in json.loads((folder / "inputs.json").read_bytes()).items():
         size = int(np.prod(entry["shape"]))
-        mine = np.array(both[:, entry["start"] : entry["start"] + size])
+        mine = both[:, entry["start"] : entry["start"] + size]  # read where it is looked at
         squares, means = mine.reshape(2, *entry["shape"])
         tokens = np.array(entry["tokens"], dtype=np.int64)
         importance = Importance(squares, tokens, means)

@@ -6,8 +6,11 @@ A file is written beside its place, brought to the disk and renamed: it is whole
 from __future__ import annotations
 
 import json
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,14 @@ from mlxforge.store.sync import PART, replaced
 
 __all__ = ["Kept", "Pace"]
 
-EVERY = 60.0  # seconds of work, at most, that a killed process loses
+EVERY = 60.0  # seconds of work that a killed process loses, where keeping it takes less than 6
+TIMES = 10  # what keeping took: so long it is worth
+
+
+@dataclass(frozen=True)
+class Told:
+    names: frozenset[str]
+    facts: dict[str, Any]
 
 
 class Kept:
@@ -32,14 +42,24 @@ class Kept:
         with replaced(self._file(name)) as staged:
             mx.save_safetensors(str(staged), dict(arrays), metadata=told)
 
+    def told(self, name: str) -> Told | None:
+        """What is told of the arrays of that name, which are not read; None without any."""
+        if not self._file(name).is_file():
+            return None
+        arrays, told = load_saved(self._file(name))
+        return Told(frozenset(arrays), _facts(told))
+
     def load(self, name: str) -> tuple[dict[str, mx.array], dict[str, Any]] | None:
         """The arrays, evaluated, and the facts; None where there are none of that name."""
         if not self._file(name).is_file():
             return None
         arrays, told = load_saved(self._file(name))
         mx.eval(arrays)
-        facts = {key: json.loads(value) for key, value in told.items() if key != "format"}
-        return arrays, facts
+        return arrays, _facts(told)
+
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes fit on the disk beside as many more."""
+        return shutil.disk_usage(self._folder).free >= 2 * size
 
     def drop(self, name: str) -> None:
         self._file(name).unlink(missing_ok=True)
@@ -54,14 +74,24 @@ class Kept:
         return self._folder / f"{name}.safetensors"
 
 
+def _facts(told: Mapping[str, str]) -> dict[str, Any]:
+    return {key: json.loads(value) for key, value in told.items() if key != "format"}
+
+
 class Pace:
-    """Says when enough was done that it is worth a file."""
+    """Says when enough was done that it is worth a file: keeping takes a small part of the time."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
+        self._every = EVERY
 
     def due(self) -> bool:
-        if time.monotonic() - self._last < EVERY:
-            return False
+        return time.monotonic() - self._last >= self._every
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """What is due is done meanwhile."""
+        begun = time.monotonic()
+        yield
         self._last = time.monotonic()
-        return True
+        self._every = max(EVERY, TIMES * (self._last - begun))

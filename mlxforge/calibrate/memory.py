@@ -32,6 +32,7 @@ WITH_DRIFT = 2  # sums of a plain layer
 FACTORS = 2  # of a Hessian, the one on its way or damped, the other done
 PACKED = 5  # bytes for each code, while words are made of them
 COPIES = 6  # of a layer's weights, in float32
+SUMS = 2 * 16  # bytes for each input: two sums in double precision, and a copy of them
 TRAINED = 4  # bytes for each weight of a block: its code, and parameters, moments, anchor by group
 DECODED = 12  # bytes for each, on each core: the weights, their gradient, one in the making
 LARGER = ("awq", "gptq", "dwq", "sensitivity")  # than what a search needs
@@ -117,9 +118,12 @@ def _copies(table: LayerTable) -> int:
     return 4 * COPIES * max(sizes, default=0)
 
 
-def _heads(table: LayerTable) -> int:
-    """Sums of products of what comes into heads, be they layers of their own or embeddings."""
-    return sum(8 * head.weight.shape[-1] ** 2 for head in _ends(table))
+def _sums(table: LayerTable) -> int:
+    """Of squares and of values of what comes into every layer and expert, and the same once more
+    while they are kept; and of products of what comes into heads, be they layers of their own or
+    embeddings."""
+    inputs = sum(int(np.prod(e.weight.shape)) // e.weight.shape[-2] for e in _layers(table))
+    return SUMS * inputs + sum(8 * head.weight.shape[-1] ** 2 for head in _ends(table))
 
 
 def _head_codes(table: LayerTable) -> int:
@@ -158,7 +162,7 @@ class _Need:
 
 
 NEEDS = {
-    "calibrate": _Need(_heads, "its sums"),
+    "calibrate": _Need(_sums, "its sums"),
     "heads": _Need(_head_codes, "its largest head", models=0),
     "awq": _Need(_copies, "its largest layer", outputs=OUTPUT_BYTES),
     "gptq": _Need(_hessians, "its widest layer alone", models=2, outputs=OUTPUT_BYTES),

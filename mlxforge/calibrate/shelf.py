@@ -55,6 +55,7 @@ class States:
         self._shelf = shelf
         self._name = name
         self._held: list[Any] = [None] * count
+        self._sizes = [0] * count
 
     def __len__(self) -> int:
         return len(self._held)
@@ -66,11 +67,17 @@ class States:
         held = self._held[number]
         return held.read() if isinstance(held, _Filed) else held
 
+    @property
+    def nbytes(self) -> int:
+        """Of all of them, wherever they are."""
+        return sum(self._sizes)
+
     def __setitem__(self, number: int, state: Any) -> None:
         before, self._held[number] = self._held[number], None
         if not isinstance(before, _Filed):
-            self._shelf.give_back(state_bytes(before))
-        fits = self._shelf.take(state_bytes(state))
+            self._shelf.give_back(self._sizes[number])
+        self._sizes[number] = state_bytes(state)
+        fits = self._shelf.take(self._sizes[number])
         self._held[number] = state if fits else self._filed(number, state)
 
     def _filed(self, number: int, state: Any) -> _Filed:

@@ -27,7 +27,7 @@ class Dwq(Learned):
     norms: bool = False
 
     kind = "dwq"
-    version = 3
+    version = 4
     side_by_side = True
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> dict[str, str]:
@@ -66,7 +66,7 @@ class Dwq(Learned):
         with one_thread_per_product():
             with shelf_for(self.kind, table, windows, out) as shelf:
                 solved = train(pair, settings, kept, progress, shelf)
-            verdict = judge(pair, {number: found.values for number, found in solved.items()})
+            verdict = judge(pair, solved)
         names = {stage.number: stage.name for stage in pair.stages}
         paths = affine_schemes(assign(table, self.wanted()))
         write_tuned(inputs["start"], tensors, paths, verdict, solved, names, changed, out)

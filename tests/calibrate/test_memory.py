@@ -9,10 +9,12 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlxforge.calibrate.memory import room_for_states, shelf_for
+from mlxforge.calibrate.memory import learning_bytes, room_for_states, shelf_for
+from mlxforge.calibrate.statistics import write_statistics
 from mlxforge.errors import ForgeError
 from mlxforge.models.layers.inspect import inspect_model
 from mlxforge.models.layers.table import LayerTable
+from mlxforge.models.scoring.loading import load_for_scoring
 from mlxforge.models.source.load import load_source
 from tests.checkpoints import PLAIN, write
 
@@ -43,6 +45,19 @@ def test_a_layer_that_does_not_fit_alone_is_told_as_that(kind: str, table: Layer
         room_for_states(kind, table, 1, 16, 1000, 1 << 40)
     smaller = "minmax" if kind in ("calibrate", "heads") else "search"
     assert told.value.hint == f"use method: rtn with scales: {smaller}, or free memory"
+
+
+def test_the_sums_of_every_expert_are_counted(tmp_path: Path) -> None:
+    traced = load_source(write(PLAIN["qwen3_moe"](), tmp_path / "moe"))
+    table = inspect_model(traced.model, traced.config)
+    windows = np.random.default_rng(0).integers(0, 250, size=(2, 32)).astype(np.int32)
+    model = load_for_scoring(tmp_path / "moe", exact=True)
+    write_statistics(model, table, windows, tmp_path, lambda *_: None)
+    found = np.load(tmp_path / "inputs.npy")
+    heads = sum(np.load(file).nbytes for file in tmp_path.glob("*.npy")) - found.nbytes
+    assert found.dtype == np.float32 and found.nbytes > 30_000
+    twice = 2 * 2 * found.nbytes  # in double precision, and a copy
+    assert learning_bytes("calibrate", table, 0) >= twice + heads
 
 
 def test_the_shelf_is_gone_with_what_needed_it(table: LayerTable, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class _Run:
         if block:
             self._pass(self._pair.source, stage, self._source)
         known = kept_values(self._kept, stage)
-        layers = self._pair.layers(stage, self._settings.norms, known.values if known else None)
+        layers = self._pair.layers(stage, self._settings.norms, known.read() if known else None)
         parameters = layers.start()
         if parameters and known is None:
             parameters = self._solved(stage, layers, self._problem(stage, layers))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from mlxforge.calibrate.distill.descent import Descent, Parameters, Problem, State, descend
 from mlxforge.calibrate.distill.pair import Stage
@@ -18,13 +19,14 @@ DESCENT = "descent"
 
 @dataclass(frozen=True)
 class Solved:
-    """The ``values`` of a stage, its losses ``before`` and ``after``, and how many ``iterations``
-    were made."""
+    """What became of a stage: its losses ``before`` and ``after``, how many ``iterations`` were
+    made, and the ``names`` of its values, which ``read`` gives: they are on the disk."""
 
-    values: Values
     before: float
     after: float
     iterations: int
+    names: frozenset[str]
+    read: Callable[[], Values]
 
 
 def solve(
@@ -42,7 +44,8 @@ def solve(
     def keep(state: State) -> None:
         report(state.step)
         if pace.due():
-            kept.save(DESCENT, state.arrays(), stage=number, **state.facts())
+            with pace.keeping():
+                kept.save(DESCENT, state.arrays(), stage=number, **state.facts())
 
     found = kept.load(DESCENT)
     before = None
@@ -62,8 +65,16 @@ def keep_values(kept: Kept, stage: Stage, values: Values, found: Descent) -> Non
 
 
 def kept_values(kept: Kept, stage: Stage) -> Solved | None:
-    found = kept.load(_name(stage))
-    return Solved(found[0], **found[1]) if found else None
+    name = _name(stage)
+    if not (told := kept.told(name)):
+        return None
+    return Solved(**told.facts, names=told.names, read=partial(_values, kept, name))
+
+
+def _values(kept: Kept, name: str) -> Values:
+    found = kept.load(name)
+    assert found is not None  # it was there before
+    return found[0]
 
 
 def _name(stage: Stage) -> str:

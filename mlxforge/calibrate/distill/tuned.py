@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
+
 from mlxforge.calibrate.distill.solve import Solved
+from mlxforge.calibrate.distill.student import Values
 from mlxforge.calibrate.distill.verdict import Verdict
 from mlxforge.models.streaming.rows import Rows
 from mlxforge.models.writing.chosen import ChosenWriter
@@ -28,18 +32,23 @@ def write_tuned(
     """The layers at ``paths`` of the model in ``start``, whose ``tensors`` these are, with the
     values that ``verdict`` keeps; the other ones as they are. So are tensors that are ``changed``,
     by name: those that are not quantized and have other values there than in the source."""
-    values = {name: tensors[name].read_all() for name in sorted(changed)}
-    values |= {name: value for kept in verdict.values.values() for name, value in kept.items()}
+    trained = {name: found for found in verdict.kept.values() for name in found.names}
+
+    @lru_cache(maxsize=1)
+    def values(found: Solved) -> Values:
+        return found.read()
+
+    def value(name: str) -> mx.array:
+        return values(trained[name])[name] if name in trained else tensors[name].read_all()
+
     writer = ChosenWriter(out)
+    packed: set[str] = set()
     for path in paths:
-        words = tensors[f"{path}.weight"].read_all()
-        rest = [
-            values.pop(name) if name in values else tensors[name].read_all()
-            for name in (f"{path}.scales", f"{path}.biases")
-        ]
-        writer.add_packed(path, (words, *rest))
-    for name, value in values.items():
-        writer.add_tensor(name, value)
+        parts = [f"{path}.{part}" for part in ("weight", "scales", "biases")]
+        writer.add_packed(path, [value(part) for part in parts])
+        packed.update(parts)
+    for name in sorted({*changed, *trained} - packed):
+        writer.add_tensor(name, value(name))
     writer.finish(_unknown(start), _notes(verdict, solved, names))
 
 
@@ -58,7 +67,7 @@ def _notes(
         names[number]: {
             "loss": found.after / found.before if found.before else 1.0,
             "iterations": found.iterations,
-            "kept": number in verdict.values,
+            "kept": number in verdict.kept,
         }
         for number, found in solved.items()
     }

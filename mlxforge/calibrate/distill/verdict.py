@@ -18,6 +18,7 @@ import numpy as np
 from mlxforge.calibrate.blocks import Blocks
 from mlxforge.calibrate.distill.divergence import Head, divergence
 from mlxforge.calibrate.distill.pair import Pair, Stage
+from mlxforge.calibrate.distill.solve import Solved
 from mlxforge.calibrate.distill.student import Values, trainable_paths
 from mlxforge.models.scoring.leaves.fixed import fix_weight
 from mlxforge.models.scoring.leaves.layers import HeldEmbedding
@@ -29,20 +30,20 @@ __all__ = ["Verdict", "judge"]
 @dataclass(frozen=True)
 class Verdict:
     """``before`` and ``after``: mean KL to the source on the windows held out, in nats, of the
-    start and of what is kept; ``values`` of the stages that are kept, by their number."""
+    start and of what is kept; ``kept``: the stages whose values are, by their number."""
 
     before: float
     after: float
-    values: Mapping[int, Values]
+    kept: Mapping[int, Solved]
 
 
-def judge(pair: Pair, values: Mapping[int, Values]) -> Verdict:
-    """``values`` are those of all stages that were trained. ``pair`` is of no use afterwards."""
+def judge(pair: Pair, solved: Mapping[int, Solved]) -> Verdict:
+    """Of all stages that were trained. ``pair`` is of no use afterwards."""
     last = 0 if pair.whole else len(pair.student)
-    blocks = {number: found for number, found in values.items() if number < last}
-    nothing: Mapping[int, Values] = {}
-    tried = [nothing] + [kept for kept in (blocks, dict(values)) if kept]
-    if len(tried) == 3 and len(blocks) == len(values):
+    blocks = {number: found for number, found in solved.items() if number < last}
+    nothing: Mapping[int, Solved] = {}
+    tried = [nothing] + [kept for kept in (blocks, solved) if kept]
+    if len(tried) == 3 and len(blocks) == len(solved):
         del tried[2]
     wanted = [_after_blocks(pair.source, pair, batch) for batch in pair.batches.held_out]
     losses = [_loss(pair, kept, wanted) for kept in tried]
@@ -58,14 +59,15 @@ def _after_blocks(blocks: Blocks, pair: Pair, batch: int) -> Any:
     return state
 
 
-def _loss(pair: Pair, kept: Mapping[int, Values], wanted: Sequence[Any]) -> float:
+def _loss(pair: Pair, kept: Mapping[int, Solved], wanted: Sequence[Any]) -> float:
     tokens = [pair.batches.tokens[batch] for batch in pair.batches.held_out]
     states: list[Any] = [None] * len(tokens)
     for stage in pair.stages:
         if stage.number in kept:
-            _embed(pair, stage, kept[stage.number])
+            _embed(pair, stage, kept[stage.number].read())
     for stage in pair.stages:
-        with _with(pair, stage, kept.get(stage.number)):
+        found = kept.get(stage.number)
+        with _with(pair, stage, found.read() if found else None):
             if pair.whole or stage.number == len(pair.student):
                 return _divergence(pair, tokens, wanted, states)
             for at, batch in enumerate(pair.batches.held_out):

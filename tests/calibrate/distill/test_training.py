@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
@@ -49,7 +50,7 @@ Models = Callable[[str], tuple[Path, Path]]
 
 
 def values(solved: dict[int, Solved]) -> dict[str, mx.array]:
-    return {name: value for found in solved.values() for name, value in found.values.items()}
+    return {name: value for found in solved.values() for name, value in found.read().items()}
 
 
 def same(one: dict[int, Solved], other: dict[int, Solved]) -> bool:
@@ -67,9 +68,9 @@ def test_the_result_is_nearer_to_the_source(
     pair = pair_of(*models(name))
     solved = train(pair, settings(scope=scope), Kept(tmp_path), quiet)
     assert all(found.after <= found.before for found in solved.values())
-    verdict = judge(pair, {number: found.values for number, found in solved.items()})
+    verdict = judge(pair, solved)
     assert verdict.after < verdict.before
-    assert verdict.values.keys() == solved.keys()
+    assert verdict.kept.keys() == solved.keys()
 
 
 @pytest.mark.parametrize("scope", ["blocks", "model"])
@@ -81,7 +82,7 @@ def test_an_absurd_learning_rate_leaves_the_start(
     for stage in pair.stages:
         layers = pair.layers(stage, norms=False)
         before = layers.values(layers.start())
-        found = solved[stage.number].values
+        found = solved[stage.number].read()
         assert found.keys() == before.keys()
         assert all(mx.array_equal(found[name], value) for name, value in before.items())
 
@@ -91,9 +92,20 @@ def test_a_verdict_takes_back_what_makes_the_whole_worse(models: Models) -> None
     spoilt = {}
     for stage in pair.stages[:-1]:
         layers = pair.layers(stage, norms=False)
-        spoilt[stage.number] = layers.values({n: v + 3 for n, v in layers.start().items()})
+        values = layers.values({n: v + 3 for n, v in layers.start().items()})
+        spoilt[stage.number] = Solved(1.0, 1.0, 1, frozenset(values), partial(dict, values))
     verdict = judge(pair, spoilt)
-    assert verdict.values == {} and verdict.after == verdict.before
+    assert verdict.kept == {} and verdict.after == verdict.before
+
+
+def test_memory_holds_the_values_of_a_stage_that_is_looked_at_and_of_no_other(
+    models: Models, tmp_path: Path
+) -> None:
+    solved = trained(*models("llama"), settings(1), tmp_path / "kept")
+    for found in solved.values():
+        assert found.names and found.names == found.read().keys()
+        held = [value for value in vars(found).values() if isinstance(value, (dict, mx.array))]
+        assert held == [] and found.read() is not found.read()
 
 
 def test_norms_are_trained_where_asked(models: Models, tmp_path: Path) -> None:
