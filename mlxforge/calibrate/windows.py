@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mlxforge.calibrate.shuffled import permutation
 from mlxforge.errors import ForgeError
 from mlxforge.evaluate.windows import token_windows
 
@@ -25,7 +26,7 @@ def calibration_windows(
     """``samples`` windows of ``length`` tokens, int32 [samples, length], in the text's order.
 
     The text is cut into windows without overlap; which of them are taken is a permutation by
-    numpy's PCG64 of ``seed``. Raises ForgeError where the text has fewer.
+    ``seed``. Raises ForgeError where the text has fewer.
     """
     windows = token_windows(text, tokenizer, ALL, length)
     if len(windows) < samples:
@@ -34,7 +35,7 @@ def calibration_windows(
             f"{samples} are wanted",
             f"use a longer text, or calibrate: {{samples: {len(windows)}}}",
         )
-    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(windows))
+    order = permutation(len(windows), seed)
     return windows[np.sort(order[:samples])]
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
+
+from mlxforge.calibrate.shuffled import permutation
 
 __all__ = ["Descent", "Parameters", "Problem", "State", "descend"]
 
@@ -137,5 +138,4 @@ def _judge(state: State, problem: Problem) -> None:
 
 def _batch(batches: int, step: int, seed: int) -> int:
     epoch, at = divmod(step, batches)
-    order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(batches)
-    return int(order[at])
+    return int(permutation(batches, [seed, epoch])[at])

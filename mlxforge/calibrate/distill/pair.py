@@ -18,6 +18,7 @@ from mlxforge.calibrate.blocks import PROBE, Blocks, find_blocks
 from mlxforge.calibrate.distill.anchor import Anchor, Anchors
 from mlxforge.calibrate.distill.student import Layers, Values, norm_tensors, trainable_paths
 from mlxforge.calibrate.observe import observed
+from mlxforge.calibrate.shuffled import permutation
 from mlxforge.errors import ForgeError
 from mlxforge.models.scoring.leaves.fixed import expert_count, weight_of
 from mlxforge.models.streaming.rows import Rows
@@ -55,7 +56,7 @@ def deal(windows: np.ndarray, batch_size: int) -> Batches:
         )
     judges = np.arange(count) % HELD_OUT == min(HELD_OUT, count) - 1
     training, held_out = windows[~judges], windows[judges]
-    training = training[np.random.Generator(np.random.PCG64(0)).permutation(len(training))]
+    training = training[permutation(len(training), 0)]
     cut = [
         [mx.array(part[at : at + batch_size]) for at in range(0, len(part), batch_size)]
         for part in (training, held_out)
