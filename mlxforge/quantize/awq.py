@@ -16,7 +16,8 @@ b = 0 that is the paper's equations 4 and 5, with b = 1 - a what SmoothQuant mov
     sum_ij h_j (w_ij - w^_ij)^2,    h_j the mean square of column j's inputs
 
 and what rounds is the search (mlxforge.quantize.search), which tries more than the clipping of the
-paper's section 3.3 does, or MLX's own rounding.
+paper's section 3.3 does, or MLX's own rounding. Once the scales are chosen, codes keep the products
+with the inputs' mean (mlxforge.quantize.means) besides.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import numpy as np
 
 from mlxforge.quantize import rtn
 from mlxforge.quantize.affine import Affine, decode, unpack
+from mlxforge.quantize.means import keep_means
 from mlxforge.quantize.scheme import Scheme
 from mlxforge.quantize.search import search
 
@@ -45,11 +47,17 @@ class Rounding:
     dtype: mx.Dtype
     clip: bool
 
-    def round(self, weight: mx.array, importance: mx.array | None) -> Affine:
-        """``weight`` float32 [rows, columns], ``importance`` of its columns where it is known;
+    def round(
+        self, weight: mx.array, importance: mx.array | None, means: mx.array | None = None
+    ) -> Affine:
+        """``weight`` float32 [rows, columns], ``importance`` of its columns where it is known, and
+        the ``means`` of what comes into them, where codes are to keep products with them;
         evaluated."""
         if self.clip:
-            return search(weight, self.bits, self.group_size, self.dtype, importance)
+            found = search(weight, self.bits, self.group_size, self.dtype, importance)
+            if importance is None or means is None:
+                return found
+            return keep_means(weight, found, importance, means, self.bits)
         scheme = Scheme(self.bits, self.group_size, "affine")
         words, scales, biases = rtn.pack(weight, scheme)
         found = Affine(

@@ -24,10 +24,16 @@ class Importance:
 
     def of(self, expert: int) -> mx.array | None:
         """Float32 [columns]; None where too few tokens came by."""
-        if self.columns.ndim == 1:
-            return mx.array(self.columns) if self.tokens >= FEWEST_TOKENS else None
-        enough = self.tokens[expert] >= FEWEST_TOKENS
-        return mx.array(self.columns[expert]) if enough else None
+        return self._of(self.columns, expert)
+
+    def means_of(self, expert: int) -> mx.array | None:
+        """The means that go with ``of``; None where they are not known."""
+        return None if self.means is None else self._of(self.means, expert)
+
+    def _of(self, values: np.ndarray, expert: int) -> mx.array | None:
+        if values.ndim == 1:
+            return mx.array(values) if self.tokens >= FEWEST_TOKENS else None
+        return mx.array(values[expert]) if self.tokens[expert] >= FEWEST_TOKENS else None
 
     def likely(self, expert: int) -> mx.array | None:
         """As ``of``; of an expert that too few tokens came by what came into all of them."""

@@ -23,7 +23,7 @@ class Awq(Learned):
     clip: bool = True
 
     kind = "awq"
-    version = 6
+    version = 7
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> dict[str, str]:
         import numpy as np

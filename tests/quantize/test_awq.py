@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mlxforge.quantize.affine import decode, pack
 from mlxforge.quantize.awq import Rounding, channel_scales, divided, exponents, scaled_error
+from mlxforge.quantize.means import keep_means
 
 random = np.random.default_rng(4)
 WEIGHT = mx.array(random.normal(size=(48, 128)).astype(np.float32))
@@ -18,6 +19,19 @@ SEARCHED = Rounding(4, 64, mx.bfloat16, clip=True)
 
 
 ONES = np.ones(128)
+
+
+def test_codes_keep_products_with_the_mean_where_it_is_known() -> None:
+    squares = mx.array(SQUARES.astype(np.float32))
+    means = mx.sqrt(squares) * mx.array(random.uniform(-0.9, 0.9, size=128).astype(np.float32))
+    before, after = SEARCHED.round(WEIGHT, squares), SEARCHED.round(WEIGHT, squares, means)
+    assert mx.array_equal(before.scales, after.scales)
+    assert mx.array_equal(after.codes, keep_means(WEIGHT, before, squares, means, 4).codes)
+    off = [mx.abs((WEIGHT - decode(each, 64)) @ means).mean().item() for each in (before, after)]
+    assert off[1] < 0.5 * off[0]
+    assert mx.array_equal(
+        SEARCHED.round(WEIGHT, None, means).codes, SEARCHED.round(WEIGHT, None).codes
+    )
 
 
 @settings(deadline=None, max_examples=40)

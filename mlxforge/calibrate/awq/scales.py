@@ -45,11 +45,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Of a layer, or of one expert of it: some ``rows``, float32 [rows, columns] each; the mean
-    squares of all of its ``weights``, and of what they meet (``squares``), [columns]."""
+    """Of a layer, or of one expert of it: some ``rows``, float32 [rows, columns] each, of ``count``
+    in all; the mean squares of all of its ``weights``, and of what they meet (``squares``),
+    [columns]."""
 
     path: str
     rows: list[mx.array]
+    count: int
     weights: np.ndarray
     squares: np.ndarray
 
@@ -93,6 +95,7 @@ class Chooser:
         ]
         weights = _weights_by_channel(pair, readers, len(squares))
         samples = [(reader, rows) for reader in readers for rows in reader.rows]
+        counts = np.array([reader.count / len(reader.rows) / len(rows) for reader, rows in samples])
 
         def scales_at(place: Place) -> np.ndarray:
             return self._scales(pair, squares, weights, self._exponents(place))
@@ -107,7 +110,7 @@ class Chooser:
                 for reader, rows in samples
             ]  # fmt: skip
             found = np.array(list(in_order(jobs, workers()))).reshape(len(places), len(samples))
-            return [float(error) for error in found.sum(axis=1)]
+            return [float(error) for error in found @ counts]
 
         best = lowest(errors, len(self.grid))
         return self._exponents(best), scales_at(best)
@@ -125,23 +128,24 @@ class Chooser:
             scales[reached] = channel_scales(squares[reached], weights[reached], exponents)
         return self.scalers.left_of(pair, scales)
 
-    def _weights(self, path: str, expert: int | None) -> tuple[list[mx.array], np.ndarray]:
+    def _weights(self, path: str, expert: int | None) -> tuple[list[mx.array], int, np.ndarray]:
         """Rows of a layer, as far apart as they can be, of some of the experts that share their
-        scales; and the mean squares of all of its weights, by column."""
+        scales; how many there are in all; and the mean squares of all of its weights, by column."""
         count = expert_count(self.modules[path])
         numbers: Sequence[int | None] = range(count) if expert is None and count else [expert]
         tried = numbers[:: -(-len(numbers) // EXPERTS_TRIED)]
-        found, total = [], np.zeros(self.modules[path]._matrix.columns)
+        found, rows, total = [], 0, np.zeros(self.modules[path]._matrix.columns)
         for number in numbers:
             weight = self.weight(path, number)
             squares = mx.square(weight).mean(axis=0)
             mx.eval(weight, squares)
             total += np.asarray(squares)
+            rows += len(weight)
             if number in tried:
                 step = -(-len(weight) * len(tried) // ROWS_TRIED)
                 found.append(mx.contiguous(weight[::step]))
                 mx.eval(found[-1])
-        return found, total / len(numbers)
+        return found, rows, total / len(numbers)
 
 
 def _by_channel(pair: Pair, reader: str, inputs: Importance, size: int) -> np.ndarray:

@@ -161,13 +161,13 @@ class Scaling:
         experts = expert_count(module)
         entries, unknown = [], []
         for number in range(max(experts, 1)):
-            importance = inputs.of(number)
+            importance, means = inputs.of(number), inputs.means_of(number)
             if importance is None and experts:
                 unknown.append(number)
             weight = self._chooser.weight(path, number if experts else None)
             if by is not None:
                 weight = weight * mx.array(by[number] if by.ndim == 2 else by)
-            entries.append(_rounded(weight, importance, self._roundings[path]))
+            entries.append(_rounded(weight, importance, means, self._roundings[path]))
         fix_weight(module, entries)
         moved = UNMOVED if by is None else Moved(columns=by.astype(np.float32))
         if path in self._to_divide:
@@ -176,11 +176,13 @@ class Scaling:
             self._journal.add(path, entries, unknown, moved)
 
 
-def _rounded(weight: mx.array, importance: mx.array | None, rounding: Rounding) -> Affine:
+def _rounded(
+    weight: mx.array, importance: mx.array | None, means: mx.array | None, rounding: Rounding
+) -> Affine:
     """All rows, on all cores; evaluated."""
-    mx.eval(weight, *([] if importance is None else [importance]))
+    mx.eval([each for each in (weight, importance, means) if each is not None])
     jobs = [
-        partial(_rows_rounded, weight, start, importance, rounding)
+        partial(_rows_rounded, weight, start, importance, means, rounding)
         for start in range(0, len(weight), ROWS_AT_ONCE)
     ]
     found = list(in_order(jobs, workers()))
@@ -188,11 +190,17 @@ def _rounded(weight: mx.array, importance: mx.array | None, rounding: Rounding) 
 
 
 def _rows_rounded(
-    weight: mx.array, start: int, importance: mx.array | None, rounding: Rounding
+    weight: mx.array,
+    start: int,
+    importance: mx.array | None,
+    means: mx.array | None,
+    rounding: Rounding,
 ) -> Affine:
-    return rounding.round(weight[start : start + ROWS_AT_ONCE], importance)
+    return rounding.round(weight[start : start + ROWS_AT_ONCE], importance, means)
 
 
 def _divided(inputs: Importance, by: np.ndarray) -> Importance:
     """Of inputs divided ``by`` [columns] or [experts, columns]."""
-    return Importance((inputs.columns / np.square(by)).astype(np.float32), inputs.tokens)
+    squares = (inputs.columns / np.square(by)).astype(np.float32)
+    means = None if inputs.means is None else (inputs.means / by).astype(np.float32)
+    return Importance(squares, inputs.tokens, means)
