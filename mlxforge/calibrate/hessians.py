@@ -13,6 +13,7 @@ import numpy as np
 
 from mlxforge.calibrate.finite import check_inputs
 from mlxforge.models.writing.parallel import cores, in_order
+from mlxforge.quantize.cpu import on_cpu
 
 __all__ = ["Given", "Hessian", "Sums", "experts_at_once", "precision"]
 
@@ -82,13 +83,13 @@ class Sums:
     def _add(self, place: int, rows: mx.array) -> None:
         total = self._total[place]
         self._tokens[place] += len(rows)
-        if _on_gpu():
+        if not on_cpu():
             total += np.asarray(rows.T @ rows)
         else:
             _by_panels(partial(_add_squares, total, np.asarray(rows)), len(total))
 
     def _add_drift(self, total: np.ndarray, drift: mx.array, rows: mx.array) -> None:
-        if _on_gpu():
+        if not on_cpu():
             total += np.asarray(drift.T @ rows)
         else:
             both = np.asarray(drift), np.asarray(rows)
@@ -123,10 +124,6 @@ def _routed(x: mx.array, chosen: mx.array | None) -> tuple[mx.array, np.ndarray 
     rows = x.reshape(-1, x.shape[-1]).astype(mx.float32)
     mx.eval(rows)
     return rows, owner
-
-
-def _on_gpu() -> bool:
-    return bool(mx.default_device() != mx.Device(mx.cpu))
 
 
 def _by_panels(add: Callable[[int], None], size: int) -> None:

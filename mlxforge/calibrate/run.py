@@ -33,6 +33,7 @@ from mlxforge.models.scoring.loading import attention
 from mlxforge.models.scoring.sigmoid import quick_sigmoid
 from mlxforge.models.threads import uncompiled
 from mlxforge.models.writing.parallel import cores, in_order
+from mlxforge.quantize.cpu import on_cpu
 
 __all__ = ["Run", "Stage"]
 
@@ -214,7 +215,7 @@ class Run:
 
     def _each(self, job: Callable[[int], T]) -> Iterator[T]:
         waves = range(self.waves)
-        if mx.default_device() != mx.Device(mx.cpu):
+        if not on_cpu():
             yield from map(job, waves)
             return
         with uncompiled(), quick_sigmoid():

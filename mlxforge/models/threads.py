@@ -15,6 +15,7 @@ from typing import TypeVar
 import mlx.core as mx
 
 from mlxforge.models.writing.parallel import cores
+from mlxforge.quantize.cpu import on_cpu
 
 __all__ = ["Lanes", "one_thread_per_product", "uncompiled"]
 
@@ -56,7 +57,7 @@ class Lanes:
     """As many streams as there are cores; on a GPU its one stream."""
 
     def __init__(self) -> None:
-        self.on_cpu = bool(mx.default_device() == mx.Device(mx.cpu))
+        self.on_cpu = on_cpu()
         self.count = cores() if self.on_cpu else 1
         self._streams = [mx.new_stream(mx.default_device()) for _ in range(self.count)]
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from mlxforge.quantize.affine import Affine, joined
 from mlxforge.quantize.columns import UNIT, Columns, codes_on_cpu, codes_on_gpu
+from mlxforge.quantize.cpu import on_cpu
 from mlxforge.quantize.factor import SHRINKAGE, Factor, prepare
 from mlxforge.quantize.refit import refit
 from mlxforge.quantize.search import search
@@ -67,7 +68,7 @@ def quantize(
     follow (see mlxforge.quantize.refit).
     """
     parts = []
-    step, unit = rows_at_once(rows.shape[1]), UNIT if _on_cpu() else GPU_ROWS
+    step, unit = rows_at_once(rows.shape[1]), UNIT if on_cpu() else GPU_ROWS
     for start in range(0, len(rows), step):
         part = rows[start : start + step].astype(mx.float32)
         fixed = search(part, bits, group_size, dtype, factor.importance)
@@ -88,7 +89,7 @@ def quantize(
 
 def rows_at_once(columns: int) -> int:
     """Of a weight with so many columns: what one thread quantizes in one go."""
-    if not _on_cpu():
+    if not on_cpu():
         return GPU_ROWS
     return max(1, CPU_NUMBERS // columns // UNIT) * UNIT
 
@@ -105,10 +106,6 @@ def _codes(
         feedback=factor.feedback,
         top=2**bits - 1,
     )
-    find = codes_on_cpu if _on_cpu() else codes_on_gpu
+    find = codes_on_cpu if on_cpu() else codes_on_gpu
     found = find(columns, block_size)[mx.argsort(factor.order)].T
     return mx.contiguous(found)
-
-
-def _on_cpu() -> bool:
-    return bool(mx.default_device() == mx.Device(mx.cpu))

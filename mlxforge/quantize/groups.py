@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import mlx.core as mx
 import numpy as np
 
-from mlxforge.quantize.plain import Floats, stored, turned
+from mlxforge.quantize.cpu import Floats, stored, turned
 
 __all__ = ["Array", "Fit", "Groups", "MlxGroups", "NumpyGroups"]
 

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlxforge.quantize.affine import Affine
-from mlxforge.quantize.plain import Floats, turned
+from mlxforge.quantize.cpu import Floats, on_cpu, turned
 
 __all__ = ["keep_means"]
 
@@ -46,7 +46,7 @@ def keep_means(
     other rows. One whose product is beyond float32 keeps its codes.
     """
     line = _Line.of(np.asarray(squares), np.asarray(means))
-    find = _with_numpy if mx.default_device() == mx.Device(mx.cpu) else _with_mlx
+    find = _with_numpy if on_cpu() else _with_mlx
     sides = tuple(each.astype(mx.float32) for each in (weight, affine.scales, affine.biases))
     codes, carried = find(sides, line, 2**bits - 1)
     finite = mx.isfinite(carried)

@@ -24,6 +24,7 @@ from typing import Literal
 import mlx.core as mx
 import numpy as np
 
+from mlxforge.quantize.cpu import on_cpu
 from mlxforge.quantize.minifloat import (
     SOURCES,
     Bits,
@@ -67,8 +68,7 @@ def pack(weight: mx.array, mode: str) -> tuple[mx.array, mx.array]:
     form = MODES[mode]
     source = SOURCES.get(str(weight.dtype).removeprefix("mlx.core."))
     *rows, columns = weight.shape
-    on_cpu = mx.default_device() == mx.Device(mx.cpu)
-    if not on_cpu or source is None or columns % form.group_size:
+    if not on_cpu() or source is None or columns % form.group_size:
         return _upstream(weight, mode)
     unsigned = mx.uint32 if weight.dtype == mx.float32 else mx.uint16
     bits = np.asarray(weight.view(unsigned)).reshape(-1, form.group_size)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import mlx.core as mx
 
 from mlxforge.quantize import microscaling
+from mlxforge.quantize.cpu import on_cpu
 from mlxforge.quantize.scheme import Scheme
 
 __all__ = ["pack", "unpack"]
@@ -26,7 +27,7 @@ def pack(weight: mx.array, scheme: Scheme) -> tuple[mx.array, ...]:
     size, bits = scheme.group_size, scheme.bits
     if scheme.mode != "affine":
         return microscaling.pack(weight, scheme.mode)
-    if weight.dtype == mx.float32 or not _on_cpu():
+    if weight.dtype == mx.float32 or not on_cpu():
         return tuple(mx.quantize(weight, group_size=size, bits=bits))
     # The CPU's kernel computes in float32 whatever the dtype is and rounds scales and biases at
     # the end. Widened first, which is exact, the same comes out in half the time.
@@ -43,7 +44,3 @@ def unpack(packed: tuple[mx.array, ...], scheme: Scheme) -> mx.array:
         group_size=scheme.group_size, bits=scheme.bits, mode=scheme.mode,
     )  # fmt: skip
     return found
-
-
-def _on_cpu() -> bool:
-    return bool(mx.default_device() == mx.Device(mx.cpu))

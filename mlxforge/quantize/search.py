@@ -24,8 +24,8 @@ import mlx.core as mx
 import numpy as np
 
 from mlxforge.quantize.affine import Affine
+from mlxforge.quantize.cpu import Floats, on_cpu
 from mlxforge.quantize.groups import Array, Fit, Groups, MlxGroups, NumpyGroups
-from mlxforge.quantize.plain import Floats
 
 __all__ = ["search"]
 
@@ -91,7 +91,7 @@ def search(
     per_row = columns // group_size
     heights = None if importance is None else _heights(importance, per_row)
     grouped = weight.astype(mx.float32).reshape(-1, group_size)
-    solve = _with_numpy if mx.default_device() == mx.Device(mx.cpu) else _with_mlx
+    solve = _with_numpy if on_cpu() else _with_mlx
     codes, scales, biases = solve(grouped, bits, dtype, heights)
     found = Affine(
         codes.reshape(rows, columns),

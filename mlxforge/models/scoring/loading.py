@@ -21,6 +21,7 @@ from mlxforge.models.scoring.leaves.supply import Supply
 from mlxforge.models.scoring.split import find_body
 from mlxforge.models.source.files import read_config
 from mlxforge.models.streaming.tensors import open_tensors
+from mlxforge.quantize.cpu import on_cpu
 
 __all__ = [
     "arithmetic",
@@ -43,7 +44,7 @@ def load_for_scoring(folder: Path, *, keep: bool = True, exact: bool = False) ->
     Its weights are read where they are used. They stay in memory if all of them fit into what is
     meant for that, and ``keep`` allows it. ``exact``: in float32 on a GPU too.
     """
-    if not _on_cpu() and not exact:
+    if not on_cpu() and not exact:
         supply = Supply(_gpu_budget() if keep else 0)
         return as_text_model(hold_model(folder, open_tensors(folder), supply, as_stored=True))
     mx.set_cache_limit(CACHE_BYTES)
@@ -57,13 +58,13 @@ def load_for_scoring(folder: Path, *, keep: bool = True, exact: bool = False) ->
 def keep_weights(model: nn.Module) -> None:
     """Before many short runs: keep as many weights as half of the memory left now holds."""
     supply = supply_of(model)
-    if supply is not None and _on_cpu():
+    if supply is not None and on_cpu():
         supply.grow(min(available_bytes() // 2, MOST_KEPT_BYTES))
 
 
 def attention(threads: int) -> AbstractContextManager[None]:
     """The fast way to run attention over long windows on this device; ``threads`` work at one."""
-    return blocked_attention(threads) if _on_cpu() else nullcontext()
+    return blocked_attention(threads) if on_cpu() else nullcontext()
 
 
 def check_length(folder: Path, sequence_length: int, section: str) -> None:
@@ -103,7 +104,7 @@ def check_tokens(model: nn.Module, windows: np.ndarray) -> None:
 
 def arithmetic() -> str:
     """How the numbers were computed, in words, for the record."""
-    if not _on_cpu():
+    if not on_cpu():
         return "GPU, as stored"
     return f"CPU, float32, {serving() or REFERENCE}"
 
@@ -124,7 +125,3 @@ def _gpu_budget() -> int:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = mx.device_info().get("max_recommended_working_set_size") or memory
     return int(limit) * 7 // 10
-
-
-def _on_cpu() -> bool:
-    return bool(mx.default_device() == mx.Device(mx.cpu))

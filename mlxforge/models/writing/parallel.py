@@ -12,6 +12,8 @@ from typing import TypeVar
 
 import mlx.core as mx
 
+from mlxforge.quantize.cpu import on_cpu
+
 __all__ = ["cores", "in_order", "workers"]
 
 Result = TypeVar("Result")
@@ -28,7 +30,7 @@ def cores() -> int:
 
 def workers() -> int:
     """How many threads quantize: on a CPU each is a core's work, a GPU needs one to read ahead."""
-    return cores() if mx.default_device() == mx.Device(mx.cpu) else 2
+    return cores() if on_cpu() else 2
 
 
 def in_order(jobs: Iterable[Callable[[], Result]], workers: int) -> Iterator[Result]:

@@ -1,4 +1,4 @@
-"""What numpy lacks where it works for MLX on a CPU: its dtypes, and turning within the cache."""
+"""Whether MLX works on a CPU, where numpy takes its place in loops, and what numpy lacks there."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Floats", "stored", "turned"]
+__all__ = ["Floats", "on_cpu", "stored", "turned"]
 
 Floats = npt.NDArray[np.float32]
 
 TILE = 32  # rows
+
+
+def on_cpu() -> bool:
+    """Of the default device."""
+    return bool(mx.default_device() == mx.Device(mx.cpu))
 
 
 def stored(values: Floats, dtype: mx.Dtype) -> Floats:
