@@ -9,7 +9,7 @@ from mlxforge.lock import LockedWidths, lock_file, write_lock
 from mlxforge.lock.digests import model_digest
 from mlxforge.locking import lock_now
 from mlxforge.models.layers.assign import assign
-from mlxforge.models.layers.widths import choose_widths
+from mlxforge.models.layers.widths import NEAR, choose_widths
 from mlxforge.plan import Plan
 from mlxforge.project import Project
 
@@ -37,4 +37,6 @@ def lock_widths(project: Project, plan: Plan) -> str:
     lock = project.lock(recipe) or lock_now(project, recipe, ask=False)
     write_lock(lock_file(recipe.file, recipe.name), recipe.name, replace(lock, widths=widths))
     count = f"{len(found.bits)} layer{'' if len(found.bits) == 1 else 's'}"
-    return f"locked {recipe.name}: widths for {count}, {found.bits_per_weight:.2f} bits per weight"
+    done = f"locked {recipe.name}: widths for {count}, {found.bits_per_weight:.2f} bits per weight"
+    below = recipe.quantize.dynamic.target_bits_per_weight - found.bits_per_weight
+    return done if below <= NEAR else f"{done}, {below:.2f} below the target"

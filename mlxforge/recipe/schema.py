@@ -73,7 +73,8 @@ def _scalar_fits(value: Any, schema: Mapping[str, Any]) -> bool:
         )
     if kind in ("integer", "number"):
         low, high = schema.get("minimum", value), schema.get("maximum", value)
-        return bool(low <= value <= high and value > schema.get("exclusiveMinimum", value - 1))
+        above = schema.get("exclusiveMinimum", float("-inf"))
+        return bool(low <= value <= high and value > above)
     return True
 
 

@@ -50,17 +50,25 @@ class Calibrate(SourceStep):
         from mlxforge.calibrate.kept import Kept
         from mlxforge.calibrate.memory import shelf_for
         from mlxforge.calibrate.statistics import write_statistics
+        from mlxforge.models.layers.assignment import Assignment
         from mlxforge.models.layers.inspection import Inspection
         from mlxforge.models.scoring.loading import check_tokens, load_for_scoring
+        from mlxforge.models.writing.sound import check_weights
 
-        table = Inspection(inputs["layers"]).table
+        inspection = Inspection(inputs["layers"])
+        table = inspection.table
         windows = self._windows(inputs, table)
         np.save(out / "tokens.npy", windows)
         model = load_for_scoring(inputs["source"], keep=False, exact=True)
         check_tokens(model, windows)
         kept = Kept(inputs["checkpoints"])
         with shelf_for(self.kind, table, windows, out) as shelf:
-            write_statistics(model, table, windows, out, progress, shelf, kept)
+            try:
+                write_statistics(model, table, windows, out, progress, shelf, kept)
+            except ForgeError:  # the inputs of a layer: a weight before it may be the reason
+                given = (Assignment(layer, None, "") for layer in table.layers)
+                check_weights(inputs["source"], inspection, given, None)
+                raise
 
     def _windows(self, inputs: Mapping[str, Path], table: LayerTable) -> np.ndarray:
         """int32 [samples, sequence_length]."""

@@ -95,6 +95,18 @@ if TYPE_CHECKING:
             "1:34: evaluate.require.perplexity cannot be 0\n  more than 0",
         ),
         (
+            "quantize: {method: gptq, gptq: {damping: 1e16}}",
+            "1:42: quantize.gptq.damping cannot be 1e16\n  at most 10",
+        ),
+        (
+            "quantize: {method: awq, awq: {grid: 100000000000}}",
+            "1:37: quantize.awq.grid cannot be 100000000000\n  at most 1000",
+        ),
+        (
+            "quantize: {refine: dwq, dwq: {temperature: 1e-300}}",
+            "1:44: quantize.dwq.temperature cannot be 1e-300\n  at least 0.01",
+        ),
+        (
             "evaluate: {require: {perplexity: 5%}}",
             "1:34: evaluate.require.perplexity is '5%', not a number",
         ),

@@ -19,6 +19,7 @@ from mlxforge.recipe.methods import Dynamic
 from mlxforge.recipe.methods import Gptq as GptqSettings
 from mlxforge.recipe.model import Quantize as Wanted
 from mlxforge.steps.awq import Awq
+from mlxforge.steps.calibrate import Calibrate
 from mlxforge.steps.gptq import Gptq
 from mlxforge.steps.heads import Heads
 from mlxforge.steps.inspect import Inspect
@@ -39,7 +40,7 @@ AGAIN = (
 )
 
 
-def spoilt(root: Path, name: str, value: float) -> dict[str, Path]:
+def spoilt(root: Path, name: str, value: float, row: int = UNUSED) -> dict[str, Path]:
     """What a step is given: a source with ``value`` in ``name``, and what it takes to quantize."""
     inputs = {kind: root / kind for kind in ("source", "layers", "calibration", "checkpoints")}
     make_llama(inputs["source"], tied=False)
@@ -47,8 +48,8 @@ def spoilt(root: Path, name: str, value: float) -> dict[str, Path]:
         inputs[kind].mkdir()
     file = inputs["source"] / "model.safetensors"
     weights = dict(mx.load(str(file)))  # type: ignore[call-overload]
-    row, column = mx.arange(weights[name].shape[0]), mx.arange(weights[name].shape[1])
-    there = (row == UNUSED)[:, None] & (column == 7)
+    rows, columns = (mx.arange(size) for size in weights[name].shape)
+    there = (rows == row)[:, None] & (columns == 7)
     weights[name] = mx.where(there, mx.array(value, weights[name].dtype), weights[name])
     mx.save_safetensors(str(file), weights, metadata={"format": "pt"})
     Inspect().run({"source": inputs["source"]}, inputs["layers"], quiet)
@@ -83,6 +84,18 @@ def test_so_is_what_the_wanted_dtype_cannot_hold(tmp_path: Path, kind: str) -> N
     inputs = spoilt(tmp_path, HEAD, 1e5)
     with pytest.raises(ForgeError, match=r"1 of the .* lm_head.weight are too large for float16"):
         run(STEPS[kind], replace(WANTED, dtype="float16"), inputs, tmp_path / "out")
+
+
+def test_calibration_names_the_weight_and_not_the_layer_behind_it(tmp_path: Path) -> None:
+    name = "model.layers.1.mlp.up_proj.weight"
+    with pytest.raises(ForgeError) as caught:
+        spoilt(tmp_path, name, float("nan"), row=3)
+    assert str(caught.value).startswith("the inputs of model.layers.1.mlp.down_proj are not finite")
+    (tmp_path / "out").mkdir()
+    inputs = {kind: tmp_path / kind for kind in ("source", "layers", "checkpoints")}
+    with pytest.raises(ForgeError) as caught:
+        Calibrate.drawn().run(inputs, tmp_path / "out", quiet)
+    assert str(caught.value).startswith(f"1 NaN among the 32,768 numbers of tensor {name!r}\n")
 
 
 def test_on_wish_a_method_goes_on_with_it(tmp_path: Path) -> None:

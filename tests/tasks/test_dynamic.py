@@ -87,7 +87,8 @@ def test_chosen_widths_meet_the_target_and_are_nearer_than_equal_ones(
     bits = {path: entry["bits"] for path, entry in chosen["layers"].items()}
     assert bits == widths_of(workspace, "chosen") and len(set(bits.values())) > 1
     assert {entry["decided_by"] for entry in chosen["layers"].values()} == {"dynamic"}
-    line = rf"locked chosen: widths for {len(bits)} layers, 3\.5\d bits per weight\n"
+    line = rf"locked chosen: widths for {len(bits)} layers, 3\.5\d bits per weight"
+    line += r"(, 0\.0[12] below the target)?\n"
     assert re.search(line, built.done.stderr)
     same, nearer = map(float, re.findall(r"KL +(\S+) nats mean", built.done.stdout))
     assert nearer < same
@@ -155,6 +156,20 @@ def test_measuring_that_was_killed_goes_on_and_ends_with_the_same_bytes(
     one, two = (p.artifacts("sensitivity")[0] / name for p in (built.workspace, workspace))
     assert one.read_bytes() == two.read_bytes()
     assert widths_of(workspace, "chosen") == widths_of(built.workspace, "chosen")
+
+
+def test_a_target_that_is_not_met_for_want_of_choices_is_told(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    """The embeddings alone are free: 8 bits are the most, and less than the target's."""
+    rules = "[{layers: attention, bits: 4}, {layers: mlp, bits: 4}]"
+    given = f"{dynamic(5.0)}\n  overrides: {rules}"
+    workspace.recipe("chosen", recipe(given, lessons_in(tmp_path)))
+    planned = workspace.doit("plan", "chosen").stdout
+    assert "result: at most" in planned
+    told = build(workspace, "chosen").stderr
+    line = r"locked chosen: widths for 1 layer, 4\.\d\d bits per weight, 0\.\d\d below the target\n"
+    assert re.search(line, told)
 
 
 @pytest.mark.parametrize(

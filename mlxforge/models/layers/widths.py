@@ -19,7 +19,7 @@ from mlxforge.recipe.methods import Dynamic
 from mlxforge.recipe.model import Recipe
 from mlxforge.recipe.modes import MODES
 
-__all__ = ["Widths", "check_target", "choose_widths"]
+__all__ = ["NEAR", "Widths", "check_target", "choose_widths"]
 
 NEAR = 0.01  # bits per weight that a model may stay below its target
 

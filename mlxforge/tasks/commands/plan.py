@@ -82,9 +82,9 @@ class PlanRecipes(ForgeCommand):
         assignments = check_layers(project, plan)
         table = layer_table(project, plan)
         cast = table.cast(plan.recipe.quantize.dtype)
-        size = model_size(assignments, cast)
+        size, most = model_size(assignments, cast), ""
         if plan.sensitivity is not None and (wanted := plan.wanted.dynamic) is not None:
-            whole = size.parameters
+            whole, most = size.parameters, "at most "
             size = ModelSize(int(wanted.target_bits_per_weight * whole / 8), whole)
         print()
         heads = ("  layer", "role", "n", "shape", "bits", "group", "mode", "bytes", "decided by")
@@ -98,7 +98,7 @@ class PlanRecipes(ForgeCommand):
                     print("\n  " + "\n  ".join(pairs_lines(pairs)))
         kept = sum(assignment_bytes(entry, cast) for entry in assignments if not entry.scheme)
         print(
-            f"\n  result: {size.bytes:,} bytes of weights ({readable_bytes(size.bytes)}), "
+            f"\n  result: {most}{size.bytes:,} bytes of weights ({readable_bytes(size.bytes)}), "
             f"{size.bits_per_weight:.3f} bits per weight, {size.parameters:,} parameters, "
             f"{readable_bytes(kept)} of it not quantized"
         )
