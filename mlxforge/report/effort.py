@@ -11,7 +11,7 @@ from mlxforge.models.layers.table import LayerTable
 from mlxforge.models.memory import available_bytes
 from mlxforge.plan import Node, Plan
 from mlxforge.project import Project
-from mlxforge.report.measured import LEARNERS, Rates, measured_rates, quantize_rate
+from mlxforge.report.measured import LEARNERS, Rates, learning_tokens, measured_rates, quantize_rate
 from mlxforge.report.space import missing_bytes
 from mlxforge.steps.baseline import Baseline
 from mlxforge.steps.calibrate import Calibrate
@@ -77,7 +77,8 @@ def peak_bytes(project: Project, node: Node, table: LayerTable, size: ModelSize)
         talks = prompted or "answers" in (node.kind, *dict(node.inputs))
         learned = 0
         if node.kind in ("heads", *LEARNERS):
-            learned = learning_bytes(node.kind, table, _calibration_tokens(node))
+            tokens = _calibration(node).samples * _calibration(node).sequence_length
+            learned = learning_bytes(node.kind, table, tokens)
         return PROCESS_BYTES + SCORING_BYTES + _kept_bytes(size, talks) + learned
     return PROCESS_BYTES if isinstance(node.step, Download) else None
 
@@ -107,7 +108,9 @@ def _work(plan: Plan, node: Node, parameters: int) -> Iterator[tuple[str, float]
     elif node.kind == "heads":
         yield "heads", parameters
     elif node.kind in LEARNERS:
-        yield f"{node.kind} tokens", _calibration_tokens(node) * parameters
+        windows = _calibration(node).samples, _calibration(node).sequence_length
+        tokens = learning_tokens(node.kind, step.parameters(), *windows)
+        yield f"{node.kind} tokens", tokens * parameters
     elif isinstance(step, Baseline):
         yield "baseline tokens", _tokens(step) * parameters
     elif isinstance(step, Evaluate) and scored:
@@ -117,11 +120,11 @@ def _work(plan: Plan, node: Node, parameters: int) -> Iterator[tuple[str, float]
             yield "evaluate samples", len(step.prompts) * step.max_tokens * parameters
 
 
-def _calibration_tokens(node: Node) -> int:
-    """Of what the step learns from."""
+def _calibration(node: Node) -> Calibrate:
+    """What the step learns from."""
     calibrate = dict(node.inputs)["calibration"]
     assert isinstance(calibrate, Node) and isinstance(calibrate.step, Calibrate)
-    return calibrate.step.samples * calibrate.step.sequence_length
+    return calibrate.step
 
 
 def _tokens(step: Baseline) -> int:

@@ -20,12 +20,12 @@ from mlxforge.progress import Work
 from mlxforge.store.manifest import Manifest
 from mlxforge.store.store import Store
 
-__all__ = ["LEARNERS", "Rates", "measured_rates", "quantize_rate"]
+__all__ = ["LEARNERS", "Rates", "learning_tokens", "measured_rates", "quantize_rate"]
 
 MOST = 200  # artifacts of a kind, the newest, that are looked at
 
 LEARNERS = ("gptq", "awq", "dwq", "sensitivity")
-"""Kinds of steps whose time goes with the calibration's tokens times the parameters."""
+"""Kinds of steps whose time goes with ``learning_tokens`` times the parameters."""
 
 Rates = Mapping[str, float]
 """Work per second, by what was done: ``download``, ``quantize rtn affine``, ``baseline tokens``,
@@ -39,6 +39,16 @@ def quantize_rate(parameters: Mapping[str, Any]) -> str:
     mode = f" {parameters['mode']}" if method != "none" else ""
     searched = " search" if method == "rtn" and parameters["scales"] == "search" else ""
     return f"quantize {method}{mode}{searched}"
+
+
+def learning_tokens(kind: str, parameters: Mapping[str, Any], samples: int, length: int) -> int:
+    """How many tokens the step ``kind`` with these ``parameters`` leads through a model, one way,
+    as far as its time goes with them: training is three ways for each of its batches, and once
+    through two models."""
+    if kind != "dwq":
+        return samples * length
+    batches = int(parameters["iterations"]) * min(int(parameters["batch_size"]), samples)
+    return (3 * batches + 2 * samples) * length
 
 
 def measured_rates(store: Store) -> Rates:
@@ -70,7 +80,7 @@ def _all(store: Store) -> Iterator[tuple[str, Work]]:
     for kind, model in (("calibrate", "source"), ("baseline", "source"), ("evaluate", "model")):
         for manifest, _ in _manifests(store, kind):
             if kind == "calibrate":
-                calibrated[manifest.key] = _tokens(manifest)
+                calibrated[manifest.key] = manifest.recipe["parameters"]
             size = sizes.get(manifest.recipe["inputs"][model], 0)
             for unit, work in manifest.work.items():
                 length = manifest.recipe["parameters"]["max_tokens"] if unit == "samples" else 1
@@ -82,13 +92,10 @@ def _all(store: Store) -> Iterator[tuple[str, Work]]:
     for kind in LEARNERS:
         for manifest, _ in _manifests(store, kind):
             size = sizes.get(manifest.recipe["inputs"]["source"], 0)
-            if done := size * calibrated.get(manifest.recipe["inputs"]["calibration"], 0):
-                yield f"{kind} tokens", Work(done, manifest.seconds)
-
-
-def _tokens(calibrate: Manifest) -> int:
-    parameters = calibrate.recipe["parameters"]
-    return int(parameters["samples"] * parameters["sequence_length"])
+            if size and (given := calibrated.get(manifest.recipe["inputs"]["calibration"])):
+                windows = given["samples"], given["sequence_length"]
+                done = learning_tokens(kind, manifest.recipe["parameters"], *windows)
+                yield f"{kind} tokens", Work(done * size, manifest.seconds)
 
 
 def _manifests(store: Store, kind: str) -> Iterator[tuple[Manifest, Path]]:

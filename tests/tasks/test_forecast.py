@@ -119,6 +119,24 @@ def test_what_a_head_takes_is_told_of_another_width(
     assert told[0] == "heads about 70 s" and told[1].startswith("quantize about ")
 
 
+def test_training_takes_its_time_by_iteration(
+    workspace: Workspace, tiny: Callable[..., Path]
+) -> None:
+    given = f"source: {{path: {tiny()}}}\ncalibrate: {{text: {{path: {DEMO / 'heldout.txt'}}}, "
+    given += "samples: 8, sequence_length: 32}\n"
+    for iterations in (2, 40):
+        section = f"{{method: dwq, bits: 3, dwq: {{iterations: {iterations}, batch_size: 2}}}}"
+        workspace.recipe(f"for-{iterations}", f"{given}quantize: {section}\n")
+    workspace.build("for-2")
+    (artifact,) = workspace.artifacts("dwq")
+    path = artifact / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.chmod(0o644)
+    path.write_text(json.dumps(manifest | {"seconds": 60.0}))
+    minutes = round((3 * 40 * 2 + 2 * 8) / (3 * 2 * 2 + 2 * 8))
+    assert f"dwq about {minutes} min" in lines(workspace, "for-40")["time"]
+
+
 def parameters(told: dict[str, str]) -> int:
     words = told["result"].split(" bits per weight, ")[1]
     return int(words.split(" parameters")[0].replace(",", ""))
