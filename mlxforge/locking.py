@@ -149,7 +149,9 @@ def _another_model(
         "all tensors are the same, a file beside them is not"
     )  # fmt: skip
     why = "; ".join(map(str, changed)) or (
-        "recipe, source and tools are the same: the machine or a file of the store is not"
+        "recipe, source and tools are the same: the machine, its BLAS or a file of the store is not"
+        if recipe.source.path is None  # which no lock pins
+        else "recipe and tools are the same: the source's files, the machine or its BLAS are not"
     )
     return ForgeError(
         f"this is not the model in {recipe.name}.lock: {what}; {why}",

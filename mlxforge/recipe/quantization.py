@@ -56,6 +56,11 @@ def _check_methods(draft: Draft, values: Mapping[str, Any]) -> None:
         if method == "dynamic":
             message, hint = f"{message}: dynamic.method is {fills}", "say dynamic: {method: gptq}"
         raise draft.misplaced(message, hint, "quantize", "prepare")
+    given = values["scales"] if draft.wrote("quantize", "scales") else None
+    if given == "minmax" and fills in ("gptq", "awq"):
+        message = f"quantize.scales cannot be minmax with {fills}, which searches them"
+        hint = "leave scales out" + (", or say awq: {clip: false}" if fills == "awq" else "")
+        raise draft.misplaced(message, hint, "quantize", "scales")
     if values["method"] != "dynamic":
         return
     if draft.wrote("quantize", "bits"):

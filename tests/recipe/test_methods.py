@@ -57,6 +57,8 @@ quantize:
         ("{method: awq, prepare: awq}", "prepare has no place with method awq"),
         ("{method: none, prepare: awq}", "prepare has no place with method none"),
         ("{method: dynamic, prepare: awq}", "dynamic.method is rtn\n  say dynamic: {method: gptq}"),
+        ("{method: gptq, scales: minmax}", "scales cannot be minmax with gptq, which searches"),
+        ("{method: awq, scales: minmax}", "leave scales out, or say awq: {clip: false}"),
         ("{method: dynamic, bits: 4}", "bits has no place with method dynamic"),
         ("{method: dynamic, gptq: {damping: 1}}", "gptq has no place with method dynamic"),
         ("{method: dynamic, dynamic: {min_bits: 5, max_bits: 4}}", "min_bits is 5, and max_bits 4"),
