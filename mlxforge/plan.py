@@ -54,7 +54,8 @@ class Plan:
     """``wanted`` is the recipe's section, with the widths that its lock has for it. ``texts``:
     those that the recipe names, by its section, ``calibrate`` or ``evaluate``. ``sensitivity``:
     where widths are still to be chosen, by what it measures; the steps are then those up to it,
-    and ``quantize`` and what follows cannot be run yet."""
+    and ``quantize`` and what follows cannot be run yet. ``later`` is then what the plan will be
+    like, for estimates: its steps are of no widths, and never run."""
 
     recipe: Recipe
     wanted: Wanted
@@ -65,6 +66,7 @@ class Plan:
     texts: Mapping[str, Node | Local]
     overlap: Node | None
     sensitivity: Node | None = None
+    later: Plan | None = None
 
     @property
     def final(self) -> Node:
@@ -144,24 +146,44 @@ class Planner:
         quantize = self._quantize(weights, wished, *inputs_of)
         sensitivity = self._quantize(measuring, wished, *inputs_of)
         assert quantize is not None
-        baseline = evaluate = None
-        wanted = recipe.evaluate
-        if wanted is not None:
-            inputs: tuple[tuple[str, Node | Local], ...] = (("model", quantize),)
-            if text := texts.get("evaluate"):
-                scored = Baseline(wanted.samples, wanted.sequence_length, **wants)
-                baseline = self._node(scored, ("source", source), ("text", text))
-                inputs += (("source", source), ("baseline", baseline))
-            if images := images_of(recipe, wants["loader"]):
-                shown = Answers(images, wanted.max_tokens, **wants)
-                inputs += (("answers", self._node(shown, ("source", source))),)
-            metrics = wanted.metrics if baseline else ()
-            step = Evaluate(tuple(metrics), wanted.prompts, wanted.max_tokens, **wants)
-            evaluate = self._node(step, *inputs)
+        scored = self._scored(recipe, quantize, source, texts, wants)
         overlap = self._overlap(recipe, texts)
-        return Plan(
-            recipe, wished, inspect, quantize, baseline, evaluate, texts, overlap, sensitivity
-        )
+        plan = Plan(recipe, wished, inspect, quantize, *scored, texts, overlap, sensitivity)
+        if sensitivity is None:
+            return plan
+        unchosen = replace(wished, widths=())
+        quantize = self._quantize(weights, unchosen, *inputs_of)
+        assert quantize is not None
+        baseline, evaluate = self._scored(recipe, quantize, source, texts, wants)
+        later = replace(
+            plan, wanted=unchosen, quantize=quantize, baseline=baseline, evaluate=evaluate,
+            sensitivity=None,
+        )  # fmt: skip
+        return replace(plan, later=later)
+
+    def _scored(
+        self,
+        recipe: Recipe,
+        quantize: Node,
+        source: Node | Local,
+        texts: Mapping[str, Node | Local],
+        wants: Wants,
+    ) -> tuple[Node | None, Node | None]:
+        """What a text makes of the source, and what the model is measured by."""
+        wanted, baseline = recipe.evaluate, None
+        if wanted is None:
+            return None, None
+        inputs: tuple[tuple[str, Node | Local], ...] = (("model", quantize),)
+        if text := texts.get("evaluate"):
+            scored = Baseline(wanted.samples, wanted.sequence_length, **wants)
+            baseline = self._node(scored, ("source", source), ("text", text))
+            inputs += (("source", source), ("baseline", baseline))
+        if images := images_of(recipe, wants["loader"]):
+            shown = Answers(images, wanted.max_tokens, **wants)
+            inputs += (("answers", self._node(shown, ("source", source))),)
+        metrics = wanted.metrics if baseline else ()
+        step = Evaluate(tuple(metrics), wanted.prompts, wanted.max_tokens, **wants)
+        return baseline, self._node(step, *inputs)
 
     def _kept(self, made: Node | Local) -> Node | Local:
         return self._nodes.setdefault(made.key, made) if isinstance(made, Node) else made

@@ -33,14 +33,25 @@ def time_line(project: Project, plan: Plan, needed: Collection[str], size: Model
     """``download 3 min, quantize 12 s, baseline not measured here yet``."""
     rates = measured_rates(project.store)
     told = []
-    for node in plan.nodes():
-        if node.key in needed and node.kind not in QUIET:
-            seconds = seconds_of(plan, node, rates, size.parameters)
+    for of, node in _steps(plan):
+        if (node.key in needed or of is not plan) and node.kind not in QUIET:
+            seconds = seconds_of(of, node, rates, size.parameters)
             about = "not measured here yet"
             if seconds is not None:
                 about = f"about {readable_time(seconds)}"
-            told.append(f"{plan.names[node.key]} {about}")
+            told.append(f"{of.names[node.key]} {about}")
     return ", ".join(told) or "nothing has to run"
+
+
+def _steps(plan: Plan) -> Iterator[tuple[Plan, Node]]:
+    """Those of the plan, and those that follow once widths are chosen."""
+    for node in plan.nodes():
+        yield plan, node
+    known = {node.key for node in plan.nodes()}
+    if plan.later is not None:
+        for node in plan.later.nodes():
+            if node.key not in known:
+                yield plan.later, node
 
 
 def seconds_of(plan: Plan, node: Node, rates: Rates, parameters: int) -> float | None:
@@ -55,9 +66,9 @@ def memory_line(project: Project, plan: Plan, table: LayerTable, size: ModelSize
     """The most that a process of the build has: of finished steps what was measured. Steps that
     read texts and headers are told of when they are finished."""
     told = {}
-    for node in plan.nodes():
+    for of, node in _steps(plan):
         if (peak := peak_bytes(project, node, table, size)) is not None:
-            told[plan.names[node.key]] = peak
+            told[of.names[node.key]] = peak
     steps = ", ".join(f"{name} {readable_bytes(peak)}" for name, peak in told.items())
     return f"{readable_bytes(max(told.values()))} at most ({steps})"
 

@@ -131,6 +131,8 @@ def test_other_targets_and_methods_share_what_was_measured(built: SimpleNamespac
     again = workspace.doit("plan", "solved").stdout
     assert re.search(r"^  sensitivity +\w+ +in the store", again, re.M)
     assert "then, with widths that are not chosen yet: gptq, quantize" in again
+    assert re.search(r"^  time: gptq about \S+ m?s, quantize about \S+ m?s$", again, re.M)
+    assert re.search(r"^  memory: .*, gptq \S+ [GM]B, quantize \S+ [GM]B\)$", again, re.M)
     said = workspace.doit("lock", "--upgrade", "solved").stdout
     assert "the next build measures and chooses anew" in said
     assert widths_of(workspace, "solved") == {}
