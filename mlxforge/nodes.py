@@ -10,6 +10,7 @@ from typing import Any
 
 from mlxforge.errors import ForgeError
 from mlxforge.local import Local
+from mlxforge.models.blas import promised
 from mlxforge.models.device import backend
 from mlxforge.steps.base import Step
 from mlxforge.store.keys import digest
@@ -34,6 +35,10 @@ class Node:
         tools = {name: tool_version(name) for name in self.step.needed_tools()}
         if self.step.backend:
             tools["backend"] = backend()
+        if self.step.one_blas_thread:
+            tools["numpy"] = tool_version("numpy")  # with a BLAS of its own
+            if backend() == "cpu":
+                tools["blas"] = promised()
         return {
             "inputs": {name: value.key for name, value in self.inputs},
             "parameters": self.step.parameters(),

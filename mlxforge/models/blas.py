@@ -13,11 +13,12 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from mlxforge.errors import ForgeError
 
-__all__ = ["ADVICE", "REFERENCE", "load_blas", "serving"]
+__all__ = ["ADVICE", "REFERENCE", "load_blas", "promised", "serving"]
 
 REFERENCE = "reference BLAS"
 
@@ -30,6 +31,21 @@ _serving: str | None = None
 def serving() -> str | None:
     """The name of the BLAS that was loaded in this process, None for MLX's own."""
     return _serving
+
+
+def promised() -> str:
+    """The name of what ``load_blas`` would load, as far as can be told without loading it: how it
+    rounds sums shows in the bytes of what is made of them."""
+    system, asked = platform.system(), os.environ.get("MLXFORGE_BLAS")
+    if system == "Darwin":
+        return "Accelerate"
+    return Path(asked).name if asked and system == "Linux" else _first(system)
+
+
+@lru_cache
+def _first(system: str) -> str:
+    found = map(Path, _candidates()) if system == "Linux" else iter(())
+    return next((path.name for path in found), REFERENCE)
 
 
 def load_blas() -> str | None:

@@ -27,7 +27,8 @@ class Step:
     network: ClassVar[bool] = False  # whether it talks to the Hub
     large_pages: ClassVar[bool] = False  # whether speed is worth some memory
     blas: ClassVar[bool] = False  # whether an optimized BLAS is worth loading on a CPU
-    # whether its bytes come out of products: a BLAS rounds otherwise with each number of threads
+    # whether its bytes come out of products: a BLAS rounds otherwise with each number of threads,
+    # and each otherwise than others, so that its name is in the key
     one_blas_thread: ClassVar[bool] = False
     # whether it evaluates graphs on several streams at once (see mlxforge.models.threads.Lanes)
     side_by_side: ClassVar[bool] = False

@@ -1,0 +1,38 @@
+"""What is part of a step's key besides its parameters and inputs."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import pytest
+
+from mlxforge.models.device import backend
+from mlxforge.nodes import Node
+from mlxforge.steps.calibrate import Calibrate
+from mlxforge.steps.gptq import Gptq
+from mlxforge.steps.quantize import Quantize
+
+WANTED = ("rtn", 4, 64, "affine", "search", None, "none")
+
+
+def tools(step: Calibrate | Quantize) -> dict[str, str]:
+    return dict(Node(step, ()).recipe["tools"])
+
+
+@pytest.mark.skipif(backend() != "cpu", reason="products are MLX's own there")
+def test_what_is_made_of_sums_has_another_key_with_another_blas(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learned = Calibrate.drawn(), Gptq(*WANTED)
+    rounded = Quantize(*WANTED)
+    before = [Node(step, ()).key for step in (*learned, rounded)]
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    monkeypatch.setenv("MLXFORGE_BLAS", "/opt/lib/libother.so.1")
+    assert [tools(step)["blas"] for step in learned] == ["libother.so.1"] * 2
+    after = [Node(step, ()).key for step in (*learned, rounded)]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [False, False, True]
+
+
+def test_numpy_is_named_where_it_takes_part() -> None:
+    assert tools(Gptq(*WANTED))["numpy"] == version("numpy")
+    assert not {"numpy", "blas"} & tools(Quantize(*WANTED)).keys()
