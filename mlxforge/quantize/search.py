@@ -29,7 +29,7 @@ from mlxforge.quantize.groups import Array, Fit, Groups, MlxGroups, NumpyGroups
 
 __all__ = ["search"]
 
-BLOCK = 98_000  # weights at a time: five arrays of them are 2 MB, near the core that works on them
+BLOCK = 200_000  # weights at a time: near the core, and threads seldom wait for the interpreter
 FEWEST = 2  # groups that NumpyGroups takes
 
 
