@@ -56,7 +56,8 @@ def codes_on_cpu(columns: Columns, block_size: int) -> mx.array:
                 value /= steps[columns.groups[at]]
                 np.rint(value, out=value)
                 np.clip(value, 0, columns.top, out=value)
-                codes[at] = value
+                with np.errstate(invalid="ignore"):  # of rows that are no numbers
+                    codes[at] = value
                 value *= scale
                 value += bias
                 error = np.subtract(weight[at], value, out=errors[at - start])

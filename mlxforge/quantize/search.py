@@ -134,7 +134,7 @@ def _with_numpy(weight: mx.array, bits: int, dtype: mx.Dtype, heights: Floats | 
             importance = importance[:, : len(block)]
         with np.errstate(all="ignore"):  # of grids that are not kept
             found = best_grid(NumpyGroups(block, importance, bits), bits, dtype)
-        codes[part] = found[0].astype(np.uint8).T[:count]
+            codes[part] = found[0].astype(np.uint8).T[:count]
         scales[part], biases[part] = found[1][:count], found[2][:count]
     return mx.array(codes), mx.array(scales), mx.array(biases)
 

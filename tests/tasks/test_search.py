@@ -18,9 +18,8 @@ evaluate:
 """
 
 
-def recipe(
-    scales: str, text: Path | None = None, method: str = "rtn", score: str = EVALUATE
-) -> str:
+def recipe(words: str, text: Path | None = None, score: str = EVALUATE) -> str:
+    """A recipe at 3 bit, the `words` beside them in its `quantize`."""
     learn = "" if text is None else f"""\
 calibrate:
   text: {{path: {text}}}
@@ -29,7 +28,7 @@ calibrate:
   sequence_length: 64
 """  # fmt: skip
     source = f"source: {{path: {DEMO / 'model'}}}\n"
-    return f"{source}quantize: {{bits: 3, scales: {scales}, method: {method}}}\n{learn}{score}"
+    return f"{source}quantize: {{bits: 3, {words}}}\n{learn}{score}"
 
 
 @pytest.fixture
@@ -53,10 +52,10 @@ def told(workspace: Workspace, name: str) -> tuple[str, float]:
 def test_searched_scales_are_nearer_to_the_source_at_the_same_bytes(
     workspace: Workspace, lessons: Path
 ) -> None:
-    workspace.recipe("plain", recipe("minmax"))
-    workspace.recipe("searched", recipe("search"))
-    workspace.recipe("taught", recipe("search", lessons))
-    workspace.recipe("solved", recipe("minmax", lessons, "gptq"))
+    workspace.recipe("plain", recipe("scales: minmax"))
+    workspace.recipe("searched", recipe("scales: search"))
+    workspace.recipe("taught", recipe("scales: search", lessons))
+    workspace.recipe("solved", recipe("method: gptq", lessons))
     found = [told(workspace, name) for name in ("solved", "taught", "searched", "plain")]
     assert len({size for size, _ in found}) == 1
     *nearer, plain = (divergence for _, divergence in found)
@@ -69,7 +68,7 @@ def test_searched_scales_are_nearer_to_the_source_at_the_same_bytes(
 def test_a_plan_tells_which_layers_awq_scales_and_a_build_refines_what_it_made(
     workspace: Workspace, lessons: Path
 ) -> None:
-    text = recipe("minmax", lessons, "awq").replace(
+    text = recipe("method: awq", lessons).replace(
         "method: awq", "method: awq, refine: dwq, dwq: {iterations: 12}"
     )
     workspace.recipe("scaled", text)
@@ -78,14 +77,14 @@ def test_a_plan_tells_which_layers_awq_scales_and_a_build_refines_what_it_made(
     assert re.search(r"no pair +1 x +model.norm: model.embed_tokens", plan)
     assert "quantize before dwq" in plan
     _, divergence = told(workspace, "scaled")
-    workspace.recipe("plain", recipe("minmax"))
+    workspace.recipe("plain", recipe("scales: minmax"))
     assert divergence < 0.75 * told(workspace, "plain")[1]
 
 
 def test_awq_prepares_once_for_itself_and_for_gptq(workspace: Workspace, lessons: Path) -> None:
-    text = recipe("minmax", lessons, "gptq", score="")
+    text = recipe("method: gptq", lessons, score="")
     workspace.recipe("solved", text.replace("method: gptq", "method: gptq, prepare: awq"))
-    workspace.recipe("scaled", recipe("minmax", lessons, "awq", score=""))
+    workspace.recipe("scaled", recipe("method: awq", lessons, score=""))
     plan = workspace.doit("plan", "solved").stdout
     steps = re.findall(r"^  (\w+) +[0-9a-f]{12}", plan, re.M)
     assert {*steps[:-3]} == {"inspect", "pairs", "calibrate", "heads"}
@@ -100,7 +99,7 @@ def test_awq_prepares_once_for_itself_and_for_gptq(workspace: Workspace, lessons
 def test_recipes_that_differ_in_bits_share_what_was_learned(
     workspace: Workspace, lessons: Path
 ) -> None:
-    three = recipe("search", lessons, score="")
+    three = recipe("scales: search", lessons, score="")
     workspace.recipe("three", three)
     workspace.recipe("four", three.replace("bits: 3", "bits: 4"))
     workspace.build("three", "four")
@@ -111,15 +110,15 @@ def test_recipes_that_differ_in_bits_share_what_was_learned(
 def test_a_text_that_nothing_learns_from_changes_no_model(
     workspace: Workspace, lessons: Path
 ) -> None:
-    workspace.recipe("plain", recipe("minmax", score=""))
-    workspace.recipe("same", recipe("minmax", lessons, score=""))
+    workspace.recipe("plain", recipe("scales: minmax", score=""))
+    workspace.recipe("same", recipe("scales: minmax", lessons, score=""))
     workspace.build("plain", "same")
     assert len(workspace.artifacts("quantize")) == 1
     assert workspace.artifacts("calibrate") == []
 
 
 def test_modes_whose_scales_are_given_have_nothing_to_search(workspace: Workspace) -> None:
-    text = recipe("search").replace("{bits: 3, ", "{mode: mxfp4, ")
+    text = recipe("scales: search").replace("{bits: 3, ", "{mode: mxfp4, ")
     workspace.recipe("none", text)
     said = workspace.refused("plan", "none")
     assert "recipes/none.yaml:2:" in said
@@ -127,13 +126,13 @@ def test_modes_whose_scales_are_given_have_nothing_to_search(workspace: Workspac
 
 
 def test_a_method_that_learns_has_a_text_where_the_recipe_names_none(workspace: Workspace) -> None:
-    workspace.recipe("untaught", recipe("minmax", None, "gptq"))
+    workspace.recipe("untaught", recipe("method: gptq"))
     assert "data set Salesforce/wikitext" in workspace.doit("plan", "untaught").stdout
     shown = workspace.doit("show", "untaught").stdout
     assert "wikitext-2-raw-v1" in shown and "damping" in shown and "iterations" not in shown
 
 
 def test_too_little_text_is_refused_with_what_it_gives(workspace: Workspace) -> None:
-    workspace.recipe("short", recipe("search", DEMO / "README.md"))
+    workspace.recipe("short", recipe("scales: search", DEMO / "README.md"))
     said = workspace.refused("build", "short")
     assert "the calibration text gives 6 windows of 64 tokens, 40 are wanted" in said
