@@ -18,6 +18,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from mlxforge.models.exchanged import called_as
 from mlxforge.models.scoring.split import find_body
 
 __all__ = ["PROBE", "Blocks", "find_blocks"]
@@ -103,20 +104,10 @@ def _opened(
 
     with ExitStack() as stack:
         for block in blocks[:index]:
-            stack.enter_context(_called_as(block, given))
+            stack.enter_context(called_as(block, given))
         if index < len(blocks):
-            stack.enter_context(_called_as(blocks[index], last))
+            stack.enter_context(called_as(blocks[index], last))
         yield run
-
-
-@contextmanager
-def _called_as(module: nn.Module, call: Callable[..., Any]) -> Iterator[None]:
-    kind = type(module)
-    module.__class__ = type(kind.__name__, (kind,), {"__call__": call})
-    try:
-        yield
-    finally:
-        module.__class__ = kind
 
 
 def _apart(model: nn.Module, blocks: Sequence[nn.Module], probe: mx.array) -> bool:
@@ -130,8 +121,8 @@ def _apart(model: nn.Module, blocks: Sequence[nn.Module], probe: mx.array) -> bo
     try:
         with ExitStack() as stack:
             for block in blocks[:-1]:
-                stack.enter_context(_called_as(block, noted))
-            stack.enter_context(_called_as(blocks[-1], _ending(noted)))
+                stack.enter_context(called_as(block, noted))
+            stack.enter_context(called_as(blocks[-1], _ending(noted)))
             with suppress(_Reached):
                 model(probe)
         before = None

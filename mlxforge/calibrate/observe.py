@@ -14,6 +14,8 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from mlxforge.models.exchanged import exchanged
+
 __all__ = ["Tell", "observed"]
 
 Tell = Callable[[str, mx.array, mx.array | None], None]
@@ -31,21 +33,12 @@ def observed(model: nn.Module, paths: Iterable[str], tell: Tell) -> Iterator[Non
     modules = dict(model.named_modules())
     with ExitStack() as stack:
         for path in paths:
-            stack.enter_context(_watched(modules[path], path, tell))
+            module = modules[path]
+            stack.enter_context(exchanged(module, _methods(type(module), path, tell)))
         yield
 
 
-@contextmanager
-def _watched(module: nn.Module, path: str, tell: Tell) -> Iterator[None]:
-    kind = type(module)
-    module.__class__ = type(kind.__name__, (kind,), dict(_methods(kind, path, tell)))
-    try:
-        yield
-    finally:
-        module.__class__ = kind
-
-
-def _methods(kind: type[nn.Module], path: str, tell: Tell) -> Mapping[str, Any]:
+def _methods(kind: type[nn.Module], path: str, tell: Tell) -> Mapping[str, Callable[..., Any]]:
     if hasattr(kind, "as_linear"):
 
         def as_linear(self: nn.Module, x: mx.array) -> mx.array:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+
+from mlxforge.models.exchanged import called_as
 
 __all__ = ["OUTPUT_BYTES", "Outputs"]
 
@@ -66,8 +68,7 @@ class Outputs:
         finally:
             del self._own.wave
 
-    @contextmanager
-    def _layer(self, path: str) -> Iterator[None]:
+    def _layer(self, path: str) -> AbstractContextManager[None]:
         module = self._modules[path]
         kind = type(module)
 
@@ -75,11 +76,7 @@ class Outputs:
             key = path, self._own.wave
             return self._found(key, (layer._matrix,), lambda: kind.__call__(layer, *args, **kwargs))
 
-        module.__class__ = type(kind.__name__, (kind,), {"__call__": call})
-        try:
-            yield
-        finally:
-            module.__class__ = kind
+        return called_as(module, call)
 
     @contextmanager
     def _attention(self) -> Iterator[None]:

@@ -22,7 +22,8 @@ from mlxforge.calibrate.awq.scalers import Scalers, columns_of
 from mlxforge.calibrate.awq.scales import Chooser
 from mlxforge.calibrate.finite import check_inputs
 from mlxforge.calibrate.hessians import Given
-from mlxforge.calibrate.run import Run, Stage
+from mlxforge.calibrate.run import Run
+from mlxforge.calibrate.stages import Stage, Stages
 from mlxforge.calibrate.statistics import means_of, sums_of
 from mlxforge.models.layers.assign import Assignment, affine_schemes
 from mlxforge.models.layers.pairs import ROWS, Pair
@@ -57,6 +58,7 @@ class Scaling:
     ) -> None:
         self.notes: list[dict[str, Any]] = []
         self._run = run
+        self._stages = Stages(run)
         layers = [entry.layer for entry in assignments]
         dtypes: dict[str, mx.Dtype] = {
             tensor.name: getattr(mx, tensor.dtype_after(cast))
@@ -83,7 +85,7 @@ class Scaling:
         """Every block; raises ForgeError that names the layer whose inputs are not finite."""
         done, block, told = 0, -1, 0
         recalled: Any = None
-        for stage in self._run.stages():
+        for stage in self._stages:
             if self._run.index != block:
                 if block >= 0 and recalled is None:
                     self._close(block, told)
@@ -124,7 +126,7 @@ class Scaling:
             sums, count = sums_of(*given, experts)
             total, tokens = total + sums, tokens + count
 
-        self._run.watch(path, tell)
+        self._stages.watch(path, tell)
         check_inputs(path, total)
         return means_of(total, tokens)
 

@@ -15,6 +15,7 @@ from mlxforge.calibrate.gptq.codes import Codes
 from mlxforge.calibrate.gptq.solver import Solver
 from mlxforge.calibrate.run import Run
 from mlxforge.calibrate.shelf import Shelf
+from mlxforge.calibrate.stages import Stages
 from mlxforge.models.scoring.leaves.fixed import fix_weight, has_matrix, weight_of
 from mlxforge.progress import Progress
 from mlxforge.quantize.affine import Affine
@@ -60,8 +61,9 @@ def quantize_in_sequence(
         if entries is None:
             entries = [solver.solve_embeddings(path, run.modules[path], heads.get(path))]
         finish(path, [*entries], known)
+    stages = Stages(run)
     with run.ready():
-        for stage in run.stages():
+        for stage in stages:
             missing = []
             for path in stage:
                 if path in done:
@@ -71,7 +73,7 @@ def quantize_in_sequence(
                 else:
                     missing.append(path)
             solved: dict[str, list[Affine]] = {path: [] for path in missing}
-            for expert, hessian in run.inputs(tuple(missing)) if missing else ():
+            for expert, hessian in stages.inputs(tuple(missing)) if missing else ():
                 weights = {path: weight_of(run.modules[path], expert) for path in missing}
                 found = solver.solve(weights, expert, hessian)
                 del weights, hessian  # in memory for no longer than they are needed

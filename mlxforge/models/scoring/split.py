@@ -19,6 +19,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlxforge.errors import ForgeError
+from mlxforge.models.exchanged import called_as
 from mlxforge.models.scoring.leaves.columns import columns_stand_alone
 from mlxforge.models.scoring.leaves.held import Holder, watched, window
 
@@ -145,17 +146,6 @@ def _holds_layers(module: nn.Module) -> bool:
     )
 
 
-@contextmanager
-def _called_as(body: nn.Module, call: Callable[..., Any]) -> Iterator[None]:
-    """``body`` with another ``__call__``, for whoever calls it, and all else of it as it is."""
-    kind = type(body)
-    body.__class__ = type(kind.__name__, (kind,), {"__call__": call})
-    try:
-        yield
-    finally:
-        body.__class__ = kind
-
-
 class _Enough(Exception):
     """The states are known, and the head need not run."""
 
@@ -176,7 +166,7 @@ def _noted(body: nn.Module | None, seen: list[mx.array], stop: bool = False) -> 
             raise _Enough
         return found
 
-    with _called_as(body, call):
+    with called_as(body, call):
         yield
 
 
@@ -192,7 +182,7 @@ def _states(model: nn.Module, body: nn.Module, tokens: mx.array) -> mx.array:
 
 def _logits(model: nn.Module, body: nn.Module, states: mx.array) -> mx.array:
     tokens = mx.zeros(states.shape[:2], dtype=mx.int32)
-    with _called_as(body, lambda *_, **__: _apart(states)):
+    with called_as(body, lambda *_, **__: _apart(states)):
         logits: mx.array = model(tokens)
     return logits
 

@@ -7,12 +7,13 @@ embeddings run before it each time.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from mlxforge.models.exchanged import called_as
 from mlxforge.models.scoring.leaves.layers import HeldEmbedding
 
 __all__ = ["remembered"]
@@ -31,8 +32,7 @@ def remembered(model: nn.Module) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _remembering(module: HeldEmbedding) -> Iterator[None]:
+def _remembering(module: HeldEmbedding) -> AbstractContextManager[None]:
     kind = type(module)
     own = module._matrix
     known: dict[tuple[tuple[int, ...], bytes], mx.array] = {}
@@ -53,8 +53,4 @@ def _remembering(module: HeldEmbedding) -> Iterator[None]:
                 known[key] = found
         return found[...]  # some models change in place what they are given
 
-    module.__class__ = type(kind.__name__, (kind,), {"__call__": call})
-    try:
-        yield
-    finally:
-        module.__class__ = kind
+    return called_as(module, call)

@@ -14,6 +14,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from mlxforge.models.exchanged import exchanged
 from mlxforge.models.scoring.leaves.held import Holder
 from mlxforge.models.scoring.leaves.layers import HeldEmbedding, HeldSwitchLinear
 
@@ -32,21 +33,11 @@ def multiplied_by(layers: Iterable[tuple[nn.Module, Weigh]]) -> Iterator[None]:
     """
     with ExitStack() as stack:
         for module, weigh in layers:
-            stack.enter_context(_exchanged(module, weigh))
+            stack.enter_context(exchanged(module, _methods(type(module), weigh)))
         yield
 
 
-@contextmanager
-def _exchanged(module: nn.Module, weigh: Weigh) -> Iterator[None]:
-    kind = type(module)
-    module.__class__ = type(kind.__name__, (kind,), dict(_methods(kind, weigh)))
-    try:
-        yield
-    finally:
-        module.__class__ = kind
-
-
-def _methods(kind: type[nn.Module], weigh: Weigh) -> Mapping[str, Any]:
+def _methods(kind: type[nn.Module], weigh: Weigh) -> Mapping[str, Callable[..., Any]]:
     def multiply(self: Holder, x: mx.array) -> mx.array:
         rows = slice(*self._held.window) if self._held.window else slice(None)
         found: mx.array = x.astype(mx.float32) @ weigh(None, rows).T

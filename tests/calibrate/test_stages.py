@@ -15,6 +15,7 @@ from mlxforge.calibrate.hessians import Hessian, Sums
 from mlxforge.calibrate.observe import observed
 from mlxforge.calibrate.run import Run
 from mlxforge.calibrate.shelf import Shelf
+from mlxforge.calibrate.stages import Stages
 from mlxforge.models.layers.inspect import inspect_model
 from mlxforge.models.scoring.leaves.fixed import expert_count, fix_weight, weight_of
 from mlxforge.models.scoring.leaves.layers import HeldLinear
@@ -56,8 +57,9 @@ def hessians(
     model, source = (load_for_scoring(folder, keep=False, exact=True) for _ in range(2))
     run = Run(model, paths_of(folder), WINDOWS, source if beside else None, shelf)
     found = {}
-    for stage in run.stages():
-        found |= {(stage[0], expert): hessian for expert, hessian in run.inputs(stage)}
+    stages = Stages(run)
+    for stage in stages:
+        found |= {(stage[0], expert): hessian for expert, hessian in stages.inputs(stage)}
         for path in stage:
             fix_weight(run.modules[path], rounded(run.modules[path]))
     return found
@@ -134,11 +136,11 @@ def test_a_layer_multiplies_a_wave_once_for_each_of_its_weights(
         return multiply(self, x)
 
     monkeypatch.setattr(HeldLinear, "__call__", counted)
-    stages = run.stages()
+    stages = Stages(run)
     for stage in stages:
         if run.index > 0:
             break
-        deliver = [*run.inputs(stage)]
+        deliver = [*stages.inputs(stage)]
         assert deliver[0][1].tokens == WINDOWS.size
         for each in stage:
             fix_weight(run.modules[each], rounded(run.modules[each]))

@@ -1,0 +1,143 @@
+"""A model's layers in the order of their use, each run behind what those before have become.
+
+Layers that are given the same array are a stage. A stage's inputs are taken over all windows, and
+what becomes of its layers then is the caller's. Memory holds one stage's statistics.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import mlx.core as mx
+
+from mlxforge.calibrate.hessians import Given, Hessian, Sums, experts_at_once
+from mlxforge.calibrate.observe import observed
+from mlxforge.calibrate.passage import Passage
+from mlxforge.calibrate.run import Run
+from mlxforge.models.scoring.leaves.fixed import expert_count, forget_weight
+
+__all__ = ["Stage", "Stages"]
+
+Stage = tuple[str, ...]
+
+
+class _Enough(Exception):
+    """What a stage is given is known, and nothing after it need run."""
+
+
+class Stages:
+    """The stages of ``run``, in the order in which the model comes to them."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._passages = run.passages
+
+    def __iter__(self) -> Iterator[Stage]:
+        """What ``run`` comes to, of layers that it had not come to before."""
+        seen: set[str] = set()
+        count = self._passages[0].count
+        for index in range(count):
+            for passage in self._passages:
+                passage.enter(index)
+            stages, once = self._here()
+            for stage in stages:
+                fresh = tuple(path for path in stage if path not in seen)
+                seen.update(fresh)
+                if fresh:
+                    yield fresh
+                for path in stage:
+                    for passage in self._passages:
+                        passage.outputs.passed(path, once=path in once)
+            if index < count - 1:
+                for passage in self._passages:
+                    self._pass(passage)
+                for path in seen:  # this block runs no more
+                    forget_weight(self._run.modules[path])
+
+    def inputs(self, stage: Stage) -> Iterator[tuple[int | None, Hessian]]:
+        """What comes into the layers of ``stage``, which is the same for all of them: the number
+        of the expert, None of plain layers, with its Hessian. As many experts at a time as have
+        room; the windows pass the block for each of these times."""
+        path = stage[0]
+        module = self._run.modules[path]
+        experts, columns = expert_count(module), module._matrix.columns
+        if not experts:
+            sums = Sums(columns, drifting=len(self._passages) > 1)
+            self.watch(path, sums.add)
+            yield None, sums.means(path)[0]
+            return
+        step = experts_at_once(experts, columns)
+        for first in range(0, experts, step):
+            sums = Sums(columns, first, min(step, experts - first))
+            self.watch(path, sums.add)
+            yield from enumerate(sums.means(path), start=first)
+
+    def watch(self, wanted: str, tell: Callable[..., None]) -> None:
+        """``tell`` what comes into a layer of this block, wave by wave: what the model gives it,
+        and of a plain layer, where the source goes along, what that gives it, each a Given.
+
+        Experts are given rows in the order in which tokens were sent to them: where a token goes
+        elsewhere in the source, the rows of the two are not of the same tokens.
+        """
+        own = threading.local()
+        plain = not expert_count(self._run.modules[wanted])
+        passages = self._passages if plain else self._passages[:1]
+
+        def found(path: str, x: mx.array, chosen: mx.array | None) -> None:
+            own.found = x, chosen
+            raise _Enough
+
+        with ExitStack() as stack:
+            for passage in passages:
+                stack.enter_context(observed(passage.root, [wanted], found))
+            runs = [stack.enter_context(passage.opened()) for passage in passages]
+
+            def look(wave: int) -> list[Given]:
+                given: list[Given] = []
+                for run in runs:
+                    with suppress(_Enough):
+                        run(wave)
+                        continue  # the wave does not come there
+                    mx.eval(own.found)
+                    given.append(vars(own).pop("found"))
+                return given
+
+            for given in self._run.each(look):
+                if len(given) == len(runs):
+                    tell(*given)
+
+    def _pass(self, passage: Passage) -> None:
+        """Every wave through the block."""
+        with passage.opened() as run:
+
+            def through(wave: int) -> Any:
+                after = run(wave)
+                mx.eval(after)
+                return after
+
+            for wave, after in enumerate(self._run.each(through)):
+                passage.leave(wave, after)
+
+    def _here(self) -> tuple[list[Stage], set[str]]:
+        """Layers of this block that are given the same array, in the order of their use; and
+        those that are used once."""
+        given: list[tuple[mx.array, list[str]]] = []
+        uses: list[str] = []
+
+        def tell(path: str, x: mx.array, chosen: mx.array | None) -> None:
+            uses.append(path)
+            if given and given[-1][0] is x:
+                given[-1][1].append(path)
+            else:
+                given.append((x, [path]))
+
+        main, *others = self._passages
+        with observed(main.root, self._run.paths, tell):
+            main.attempt()
+        for other in others:
+            other.attempt()
+        stages = [tuple(dict.fromkeys(paths)) for _, paths in given]
+        return stages, {path for path in uses if uses.count(path) == 1}
