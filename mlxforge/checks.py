@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlxforge.errors import ForgeError
+from mlxforge.lock import texts_by_section
 from mlxforge.models.layers.assign import CHOSEN, UNCHOSEN, Assignment, assign, is_free
+from mlxforge.models.layers.positions import check_length
 from mlxforge.models.layers.table import LayerTable
 from mlxforge.models.layers.widths import check_target
 from mlxforge.plan import Node, Plan
 from mlxforge.project import Project
+from mlxforge.recipe.model import Recipe
 from mlxforge.steps.headers import Headers
 from mlxforge.store.store import disk_error
 
@@ -54,6 +57,7 @@ def layer_table(project: Project, plan: Plan) -> LayerTable:
 def check_layers(project: Project, plan: Plan) -> tuple[Assignment, ...]:
     """One decision per layer. Raises ForgeError at the recipe's line that cannot be followed."""
     table = layer_table(project, plan)
+    _check_lengths(plan.recipe, table.positions)
     assignments = assign(table, plan.wanted)
     if plan.sensitivity is not None:
         check_target(table, assignments, plan.recipe)
@@ -66,6 +70,14 @@ def check_layers(project: Project, plan: Plan) -> tuple[Assignment, ...]:
         replace(entry, reason=lock, at=None) if entry.reason == CHOSEN else entry
         for entry in assignments
     )
+
+
+def _check_lengths(recipe: Recipe, limit: int | None) -> None:
+    """Raises ForgeError where a section wants longer windows than the model has positions."""
+    for section, text in texts_by_section(recipe).items():
+        wanted = getattr(recipe, section).sequence_length
+        at = recipe.positions.get((section, "sequence_length")) or text.at
+        check_length(limit, wanted, section, at)
 
 
 def check_heads(project: Project, plan: Plan) -> None:

@@ -23,14 +23,22 @@ class ForgeError(Exception):
     """Something that the user can mend.
 
     ``message`` says what is wrong and shows the value, ``hint`` says what would work, ``at`` is
-    the place in the user's own text. Printed as one or two lines; never with a trace.
+    the place in the user's own text. A step knows no recipe: of a value that came from the
+    section it was made for, it tells the ``key``. Printed as one or two lines; never with a trace.
     """
 
-    def __init__(self, message: str, hint: str | None = None, at: Position | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        hint: str | None = None,
+        at: Position | None = None,
+        key: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.at = at
+        self.key = key
 
     def __str__(self) -> str:
         line = f"{self.at}: {self.message}" if self.at else self.message

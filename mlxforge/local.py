@@ -84,6 +84,8 @@ class LocalFiles:
                 if not path.is_file():
                     what = "is a folder, not a file" if path.is_dir() else "does not exist"
                     raise ForgeError(f"the text {path} {what}", at=at)
+                if not path.stat().st_size:
+                    raise ForgeError(f"the text {path} is empty", at=at)
                 hashed = self._hashed([path], read)
             self._files[path] = Local(path, hashed[path].sha256, _facts(hashed))
         return self._files[path]

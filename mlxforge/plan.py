@@ -39,6 +39,9 @@ __all__ = [
     "tools_of",
 ]
 
+SECTIONS = {"calibrate": "calibrate", "baseline": "evaluate"}
+"""Whose values a step that runs a text through the source has."""
+
 TOOLS = {*Inspect.tools, *Quantize.tools, *Baseline.tools, *Evaluate.tools}
 
 
@@ -110,8 +113,12 @@ class Plan:
                 names[node.key] = f"{node.kind} {section}.text"
         return names
 
-    def position_of(self, node: Node) -> Position | None:
-        """Where the recipe names the text that this step fetches or makes."""
+    def position_of(self, node: Node, key: str | None = None) -> Position | None:
+        """Where the recipe names the text that this step fetches or makes; or the value of ``key``
+        in the section that this step is for, or else the text that it is a value of."""
+        if key and (section := SECTIONS.get(node.kind)):
+            wanted = texts_by_section(self.recipe).get(section)
+            return self.recipe.positions.get((section, key)) or (wanted.at if wanted else None)
         for section, text in self.texts.items():
             below = text.below() if isinstance(text, Node) else ()
             if any(node.key == other.key for other in below):

@@ -31,9 +31,9 @@ def calibration_windows(
     windows = token_windows(text, tokenizer, ALL, length)
     if len(windows) < samples:
         raise ForgeError(
-            f"the calibration text gives {len(windows)} windows of {length} tokens, "
-            f"{samples} are wanted",
+            f"{text} has enough tokens for {len(windows)} x {length}, not for {samples} x {length}",
             f"use a longer text, or calibrate: {{samples: {len(windows)}}}",
+            key="samples",
         )
     order = permutation(len(windows), seed)
     return windows[np.sort(order[:samples])]

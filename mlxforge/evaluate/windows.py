@@ -30,6 +30,7 @@ def token_windows(text: Path, tokenizer: Any, samples: int, length: int) -> np.n
         raise ForgeError(
             f"{text} has {len(tokens)} tokens, less than one window of {length}",
             "use a longer text or a smaller sequence_length",
+            key="text",
         )
     return tokens[: windows * length].reshape(windows, length)
 

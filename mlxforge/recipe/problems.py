@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from mlxforge.errors import ForgeError, Position
-from mlxforge.recipe.schema import fits, load_schema
+from mlxforge.recipe.schema import NOT_IN_DOCUMENT, fits, load_schema
 from mlxforge.recipe.tree import Node, find, plain
 from mlxforge.recipe.words import choice, dotted, one_of, quoted, shown
 
@@ -92,7 +93,21 @@ def _unknown_key(rules: Any, node: Node, name: str) -> tuple[Position, str, str]
     unknown = [key for key in node.value if key not in known]
     first = min(unknown, key=lambda key: node.value[key].key_at)
     where = f" in {name}" if name else ""
-    return node.value[first].key_at, f"unknown key {quoted(first)}{where}", choice(first, known)
+    homes = [".".join(path) for path in _sections_with(first, load_schema()) if path]
+    hint = f"it is a key of {' and of '.join(homes)}" if homes else choice(first, known)
+    return node.value[first].key_at, f"unknown key {quoted(first)}{where}", hint
+
+
+def _sections_with(
+    key: str, schema: Mapping[str, Any], path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, ...]]:
+    """Paths of the sections that have ``key``."""
+    below = schema.get("properties", {})
+    if key in below:
+        yield path
+    for name, section in below.items():
+        if name not in NOT_IN_DOCUMENT:
+            yield from _sections_with(key, section, (*path, name))
 
 
 def _written_twice(node: Node, name: str) -> tuple[Position, str, str]:

@@ -34,10 +34,13 @@ class Baseline(SourceStep):
         from mlxforge.evaluate.perplexity import perplexity
         from mlxforge.evaluate.score import score_source
         from mlxforge.evaluate.windows import token_windows, tokens_digest
-        from mlxforge.models.scoring.loading import arithmetic, check_length, load_for_scoring
+        from mlxforge.models.layers.positions import check_length, most_positions
+        from mlxforge.models.scoring.loading import arithmetic, load_for_scoring
+        from mlxforge.models.source.files import read_config
         from mlxforge.models.source.load import load_tokenizer
 
-        check_length(inputs["source"], self.sequence_length, "evaluate")
+        limit = most_positions(read_config(inputs["source"]))
+        check_length(limit, self.sequence_length, "evaluate")
         tokenizer = load_tokenizer(inputs["source"])
         windows = token_windows(inputs["text"], tokenizer, self.samples, self.sequence_length)
         np.save(out / "tokens.npy", windows)

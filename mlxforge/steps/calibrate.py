@@ -32,7 +32,7 @@ class Calibrate(SourceStep):
     seed: int
 
     kind = "calibrate"
-    version = 6
+    version = 7
     tools = ("mlx", "mlx-lm", "transformers", "tokenizers")
     backend = True
     blas = True
@@ -73,12 +73,12 @@ class Calibrate(SourceStep):
     def _windows(self, inputs: Mapping[str, Path], table: LayerTable) -> np.ndarray:
         """int32 [samples, sequence_length]."""
         from mlxforge.calibrate.windows import calibration_windows, drawn_windows
-        from mlxforge.models.scoring.loading import check_length, most_positions
+        from mlxforge.models.layers.positions import check_length
         from mlxforge.models.source.load import load_tokenizer
 
         source, length = inputs["source"], self.sequence_length
         if "text" in inputs:
-            check_length(source, length, self.kind)
+            check_length(table.positions, length, self.kind)
             tokenizer = load_tokenizer(source)
             return calibration_windows(inputs["text"], tokenizer, self.samples, length, self.seed)
         if not table.vocabulary:
@@ -86,5 +86,5 @@ class Calibrate(SourceStep):
                 "the model has no embeddings that are known as such: no tokens can be drawn",
                 "name a text: calibrate: {text: {path: …}}",
             )
-        length = min(length, most_positions(source) or length)
+        length = min(length, table.positions or length)
         return drawn_windows(table.vocabulary, self.samples, length, self.seed)

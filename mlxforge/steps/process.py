@@ -106,7 +106,7 @@ def run_in_process(
     if verdict.get("finished"):
         return Outcome(dict(verdict["digests"]), int(verdict["peak_bytes"]))
     more = f"the whole story is in {log}" if verdict.get("crash") else verdict.get("hint")
-    raise ForgeError(verdict["error"], more)
+    raise ForgeError(verdict["error"], more, key=verdict.get("key"))
 
 
 def stop_all() -> None:

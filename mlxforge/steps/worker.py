@@ -63,7 +63,7 @@ def main() -> int:
         digests = run_job(job, reports.progress)
     except ForgeError as error:
         _log_trace()
-        reports.send({"error": error.message, "hint": error.hint})
+        reports.send({"error": error.message, "hint": error.hint, "key": error.key})
         return 1
     except OSError as error:
         from mlxforge.store.store import disk_error

@@ -104,7 +104,7 @@ def _step_task(
                 _check_overlaps(project, users)
         except ForgeError as error:
             halt.failed(plan)
-            at = error.at or plan.position_of(node)
+            at = error.at or plan.position_of(node, error.key)
             return _failed(display, title, ForgeError(error.message, error.hint, at))
         except Exception:
             halt.failed(plan)

@@ -177,7 +177,7 @@ def test_a_seed_chooses_the_windows_of_a_text() -> None:
 
 def test_too_short_a_text_says_how_many_windows_it_gives() -> None:
     tokenizer = load_tokenizer(DEMO / "model")
-    with pytest.raises(ForgeError, match=r"gives 6 windows of 64 tokens, 4096 are wanted"):
+    with pytest.raises(ForgeError, match=r"enough tokens for 6 x 64, not for 4096 x 64"):
         calibration_windows(DEMO / "README.md", tokenizer, 4096, 64, seed=0)
 
 

@@ -259,8 +259,10 @@ def test_windows_longer_than_the_models_positions_are_refused(
     workspace.recipe(
         "tiny", f"source: {{path: {source}}}\nevaluate: {{text: {{path: {DEMO / 'heldout.txt'}}}}}"
     )
-    told = workspace.refused("build", "tiny")
-    assert "sequence_length 512 is more than the model's 32 positions" in told
+    for command in ("plan", "build"):
+        told = workspace.refused(command, "tiny")
+        assert "recipes/tiny.yaml:2:18: evaluate: sequence_length 512 is more than" in told
+        assert "the model's 32 positions\n  use evaluate: {sequence_length: 32} or less" in told
 
 
 def test_a_path_that_the_system_refuses_is_reported_and_others_go_on(

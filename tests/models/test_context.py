@@ -11,7 +11,8 @@ from mlx.utils import tree_map
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlxforge.models.layers.cache import STEP, CacheBytes
-from mlxforge.models.layers.context import measure_cache, most_positions
+from mlxforge.models.layers.context import measure_cache
+from mlxforge.models.layers.positions import most_positions
 from mlxforge.models.layers.table import LayerTable
 from mlxforge.models.source.load import cast_predicate, load_source
 from mlxforge.models.source.trust import load_model

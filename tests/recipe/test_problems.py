@@ -23,6 +23,15 @@ if TYPE_CHECKING:
             "1:10: unknown key 'zzz' in source\n  one of path, repo, revision, files, remote_code",
         ),
         (
+            "quantize: {gptq: {samples: 64}}",
+            "1:19: unknown key 'samples' in quantize.gptq\n"
+            "  it is a key of calibrate and of evaluate",
+        ),
+        (
+            "calibrate: {batch_size: 4}",
+            "1:13: unknown key 'batch_size' in calibrate\n  it is a key of quantize.dwq",
+        ),
+        (
             "quantize: {bits: four}",
             "1:18: quantize.bits is 'four', not an integer\n  one of 2, 3, 4, 5, 6, 8",
         ),

@@ -135,4 +135,5 @@ def test_a_method_that_learns_has_a_text_where_the_recipe_names_none(workspace: 
 def test_too_little_text_is_refused_with_what_it_gives(workspace: Workspace) -> None:
     workspace.recipe("short", recipe("scales: search", DEMO / "README.md"))
     said = workspace.refused("build", "short")
-    assert "the calibration text gives 6 windows of 64 tokens, 40 are wanted" in said
+    assert "recipes/short.yaml:6:12: " in said
+    assert "enough tokens for 6 x 64, not for 40 x 64" in said

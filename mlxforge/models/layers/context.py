@@ -18,18 +18,13 @@ from mlx.utils import tree_map_with_path
 
 from mlxforge.models.layers.cache import STEP, CacheBytes
 
-__all__ = ["WIDTHS", "measure_cache", "most_positions"]
+__all__ = ["WIDTHS", "measure_cache"]
 
 WIDTHS = {"bfloat16": mx.bfloat16, "float32": mx.float32}
 """Dtypes of activations; one stands for all that are as wide."""
 
 PLAIN = (STEP, 2 * STEP)  # tokens: without a window, sizes grow evenly from the first on
 MOST_WINDOW = 1 << 17  # tokens; a longer one is never full
-POSITIONS = (
-    "max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length",
-    "n_ctx", "model_max_length",
-)  # fmt: skip
-PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
 
 
 def measure_cache(
@@ -50,17 +45,6 @@ def measure_cache(
         return None
     finally:
         model.update(before)
-
-
-def most_positions(config: Mapping[str, Any]) -> int | None:
-    """How many tokens the config says that the model can tell apart."""
-    parts = (config.get(part) for part in PARTS)
-    for holder in (config, *(part for part in parts if isinstance(part, Mapping))):
-        for name in POSITIONS:
-            limit = holder.get(name)
-            if isinstance(limit, int) and limit > 0:
-                return limit
-    return None
 
 
 def _measure(model: nn.Module, casts: Callable[[str], bool], dtype: mx.Dtype) -> CacheBytes:

@@ -12,8 +12,9 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from mlxforge.errors import ForgeError
-from mlxforge.models.layers.context import measure_cache, most_positions
+from mlxforge.models.layers.context import measure_cache
 from mlxforge.models.layers.inspection import Inspection, write_parameters
+from mlxforge.models.layers.positions import most_positions
 from mlxforge.models.layers.roles import role_of
 from mlxforge.models.layers.table import Layer, LayerTable, Tensor
 from mlxforge.models.scoring.language import as_text_model

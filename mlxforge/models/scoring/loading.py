@@ -19,14 +19,12 @@ from mlxforge.models.scoring.leaves.held import Holder
 from mlxforge.models.scoring.leaves.model import decoded_bytes, hold_model, supply_of
 from mlxforge.models.scoring.leaves.supply import Supply
 from mlxforge.models.scoring.split import find_body
-from mlxforge.models.source.files import read_config
 from mlxforge.models.streaming.tensors import open_tensors
 from mlxforge.quantize.cpu import on_cpu
 
 __all__ = [
     "arithmetic",
     "attention",
-    "check_length",
     "check_tokens",
     "keep_weights",
     "load_for_scoring",
@@ -65,29 +63,6 @@ def keep_weights(model: nn.Module) -> None:
 def attention(threads: int) -> AbstractContextManager[None]:
     """The fast way to run attention over long windows on this device; ``threads`` work at one."""
     return blocked_attention(threads) if on_cpu() else nullcontext()
-
-
-def check_length(folder: Path, sequence_length: int, section: str) -> None:
-    """ForgeError where windows of that many tokens have more positions than the model knows;
-    ``section`` of the recipe says how many."""
-    limit = most_positions(folder)
-    if limit is not None and limit < sequence_length:
-        raise ForgeError(
-            f"sequence_length {sequence_length} is more than the model's {limit} positions",
-            f"use {section}: {{sequence_length: {limit}}} or less",
-        )
-
-
-def most_positions(folder: Path) -> int | None:
-    """How many the config says that the model knows, if it does."""
-    config = read_config(folder)
-    text = config.get("text_config")
-    limits = (
-        holder.get(name)
-        for holder in (config, text if isinstance(text, dict) else {})
-        for name in ("max_position_embeddings", "n_positions")
-    )
-    return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
 
 
 def check_tokens(model: nn.Module, windows: np.ndarray) -> None:
