@@ -35,7 +35,6 @@ COPIES = 6  # of a layer's weights, in float32
 SUMS = 2 * 16  # bytes for each input: two sums in double precision, and a copy of them
 TRAINED = 4  # bytes for each weight of a block: its code, and parameters, moments, anchor by group
 DECODED = 12  # bytes for each, on each core: the weights, their gradient, one in the making
-LARGER = ("awq", "gptq", "dwq", "sensitivity")  # than what a search needs
 BLOCK = re.compile(r".*?\.\d+\.")
 
 
@@ -67,9 +66,7 @@ def room_for_states(
         raise ForgeError(
             f"{kind} needs about {readable_bytes(own)} of memory for {need.what}, and "
             f"{readable_bytes(free)} are free",
-            "use method: rtn with "
-            + ("scales: search" if kind in LARGER else "scales: minmax")
-            + ", or free memory",
+            f"{need.instead}, or free memory",
         )
     room = (free - own) // 2
     needed = _states_bytes(kind, table, samples * length)
@@ -152,20 +149,23 @@ def _block(table: LayerTable) -> int:
 
 @dataclass(frozen=True)
 class _Need:
-    """``bytes`` that a step holds besides states, for ``what``; how many ``models`` have states;
-    the most that ``outputs`` of layers take."""
+    """``bytes`` that a step holds besides states, for ``what``; ``instead``: what takes less; how
+    many ``models`` have states; the most that ``outputs`` of layers take."""
 
     bytes: Callable[[LayerTable], int]
     what: str
+    instead: str = "use method: rtn with scales: search"
     models: int = 1
     outputs: int = 0
 
 
+PLAINER = "use method: rtn with scales: minmax"
+WITHOUT = "leave refine: dwq out, or take rtn in the place of method: dwq"
 NEEDS = {
-    "calibrate": _Need(_sums, "its sums"),
-    "heads": _Need(_head_codes, "its largest head", models=0),
+    "calibrate": _Need(_sums, "its sums", PLAINER),
+    "heads": _Need(_head_codes, "its largest head", PLAINER, models=0),
     "awq": _Need(_copies, "its largest layer", outputs=OUTPUT_BYTES),
     "gptq": _Need(_hessians, "its widest layer alone", models=2, outputs=OUTPUT_BYTES),
-    "dwq": _Need(_block, "its largest block", models=2),
+    "dwq": _Need(_block, "its largest block", WITHOUT, models=2),
     "sensitivity": _Need(_copies, "its largest layer"),
 }

@@ -66,7 +66,8 @@ class Dwq(Learned):
         with one_thread_per_product():
             with shelf_for(self.kind, table, windows, out) as shelf:
                 solved = train(pair, settings, kept, progress, shelf)
-            verdict = judge(pair, solved)
+            with shelf_for(self.kind, table, windows, out) as shelf:
+                verdict = judge(pair, solved, shelf)
         names = {stage.number: stage.name for stage in pair.stages}
         paths = affine_schemes(assign(table, self.wanted()))
         write_tuned(inputs["start"], tensors, paths, verdict, solved, names, changed, out)

@@ -43,8 +43,11 @@ def test_the_samples_that_are_named_fit_and_one_more_does_not(table: LayerTable)
 def test_a_layer_that_does_not_fit_alone_is_told_as_that(kind: str, table: LayerTable) -> None:
     with pytest.raises(ForgeError, match=f"{kind} needs about") as told:
         room_for_states(kind, table, 1, 16, 1000, 1 << 40)
-    smaller = "minmax" if kind in ("calibrate", "heads") else "search"
-    assert told.value.hint == f"use method: rtn with scales: {smaller}, or free memory"
+    scales = "minmax" if kind in ("calibrate", "heads") else "search"
+    smaller = f"use method: rtn with scales: {scales}"
+    if kind == "dwq":
+        smaller = "leave refine: dwq out, or take rtn in the place of method: dwq"
+    assert told.value.hint == f"{smaller}, or free memory"
 
 
 def test_the_sums_of_every_expert_are_counted(tmp_path: Path) -> None:

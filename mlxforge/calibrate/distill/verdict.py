@@ -7,12 +7,10 @@ well; whichever is nearest to the source is kept. So the result is never worse t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
 
-import mlx.core as mx
 import numpy as np
 
 from mlxforge.calibrate.blocks import Blocks
@@ -20,6 +18,7 @@ from mlxforge.calibrate.distill.divergence import Head, divergence
 from mlxforge.calibrate.distill.pair import Pair, Stage
 from mlxforge.calibrate.distill.solve import Solved
 from mlxforge.calibrate.distill.student import Values, trainable_paths
+from mlxforge.calibrate.shelf import Shelf, States
 from mlxforge.models.scoring.leaves.fixed import fix_weight
 from mlxforge.models.scoring.leaves.layers import HeldEmbedding
 from mlxforge.quantize.affine import Affine
@@ -37,31 +36,31 @@ class Verdict:
     kept: Mapping[int, Solved]
 
 
-def judge(pair: Pair, solved: Mapping[int, Solved]) -> Verdict:
-    """Of all stages that were trained. ``pair`` is of no use afterwards."""
+def judge(pair: Pair, solved: Mapping[int, Solved], shelf: Shelf) -> Verdict:
+    """Of all stages that were trained; what blocks hand on is on ``shelf``. ``pair`` is of no use
+    afterwards."""
     last = 0 if pair.whole else len(pair.student)
     blocks = {number: found for number, found in solved.items() if number < last}
     nothing: Mapping[int, Solved] = {}
     tried = [nothing] + [kept for kept in (blocks, solved) if kept]
     if len(tried) == 3 and len(blocks) == len(solved):
         del tried[2]
-    wanted = [_after_blocks(pair.source, pair, batch) for batch in pair.batches.held_out]
-    losses = [_loss(pair, kept, wanted) for kept in tried]
+    wanted, states = (shelf.states(len(pair.batches.held_out)) for _ in range(2))
+    for index in range(0 if pair.whole else len(pair.source)):
+        _pass(pair, pair.source, index, wanted)
+    losses = [_loss(pair, kept, wanted, states) for kept in tried]
     best = int(np.argmin(np.nan_to_num(losses, nan=np.inf)))
     return Verdict(losses[0], losses[best], tried[best])
 
 
-def _after_blocks(blocks: Blocks, pair: Pair, batch: int) -> Any:
-    """The last states of a batch; None where there are no blocks to be run one by one."""
-    state = None
-    for index in range(0 if pair.whole else len(blocks)):
-        state = pair.passed(blocks, index, batch, state)
-    return state
+def _pass(pair: Pair, blocks: Blocks, index: int, states: States) -> None:
+    """The batches held out, through a block."""
+    for at, batch in enumerate(pair.batches.held_out):
+        before = states[at] if index else None
+        states[at] = pair.passed(blocks, index, batch, before)
 
 
-def _loss(pair: Pair, kept: Mapping[int, Solved], wanted: Sequence[Any]) -> float:
-    tokens = [pair.batches.tokens[batch] for batch in pair.batches.held_out]
-    states: list[Any] = [None] * len(tokens)
+def _loss(pair: Pair, kept: Mapping[int, Solved], wanted: States, states: States) -> float:
     for stage in pair.stages:
         if stage.number in kept:
             _embed(pair, stage, kept[stage.number].read())
@@ -69,15 +68,13 @@ def _loss(pair: Pair, kept: Mapping[int, Solved], wanted: Sequence[Any]) -> floa
         found = kept.get(stage.number)
         with _with(pair, stage, found.read() if found else None):
             if pair.whole or stage.number == len(pair.student):
-                return _divergence(pair, tokens, wanted, states)
-            for at, batch in enumerate(pair.batches.held_out):
-                states[at] = pair.passed(pair.student, stage.number, batch, states[at])
+                return _divergence(pair, wanted, states)
+            _pass(pair, pair.student, stage.number, states)
     raise AssertionError("the last stage is the head or the model")
 
 
-def _divergence(
-    pair: Pair, tokens: Sequence[mx.array], wanted: Sequence[Any], states: Sequence[Any]
-) -> float:
+def _divergence(pair: Pair, wanted: States, states: States) -> float:
+    tokens = [pair.batches.tokens[batch] for batch in pair.batches.held_out]
     found = []
     head = Head(pair.source, pair.student, 1.0, pair.lanes)
     for own, source, student in zip(tokens, wanted, states, strict=True):

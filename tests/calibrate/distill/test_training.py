@@ -68,7 +68,7 @@ def test_the_result_is_nearer_to_the_source(
     pair = pair_of(*models(name))
     solved = train(pair, settings(scope=scope), Kept(tmp_path), quiet)
     assert all(found.after <= found.before for found in solved.values())
-    verdict = judge(pair, solved)
+    verdict = judge(pair, solved, Shelf())
     assert verdict.after < verdict.before
     assert verdict.kept.keys() == solved.keys()
 
@@ -94,8 +94,18 @@ def test_a_verdict_takes_back_what_makes_the_whole_worse(models: Models) -> None
         layers = pair.layers(stage, norms=False)
         values = layers.values({n: v + 3 for n, v in layers.start().items()})
         spoilt[stage.number] = Solved(1.0, 1.0, 1, frozenset(values), partial(dict, values))
-    verdict = judge(pair, spoilt)
+    verdict = judge(pair, spoilt, Shelf())
     assert verdict.kept == {} and verdict.after == verdict.before
+
+
+def test_a_verdict_is_the_same_where_states_wait_on_disk(models: Models, tmp_path: Path) -> None:
+    pair = pair_of(*models("llama"))
+    solved = train(pair, settings(2), Kept(tmp_path), quiet)
+    plain = judge(pair, solved, Shelf())
+    (tmp_path / "shelf").mkdir()
+    filed = judge(pair_of(*models("llama")), solved, Shelf(0, tmp_path / "shelf"))
+    assert filed == plain
+    assert len([*(tmp_path / "shelf").iterdir()]) == 2 * len(pair.batches.held_out)
 
 
 def test_memory_holds_the_values_of_a_stage_that_is_looked_at_and_of_no_other(
