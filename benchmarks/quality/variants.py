@@ -63,6 +63,8 @@ def _variants() -> Iterator[Variant]:
                 yield Variant(method, bits, wish, "ours", source, learns)
             if source == "plain":
                 for method, wish in DYNAMIC.items():
+                    if bits == 2:  # everywhere, which is the least: there is nothing to choose
+                        continue
                     target = f"target_bits_per_weight: {bits}.5"
                     text = f"{{method: dynamic, {wish.format(target=target)}}}"
                     yield Variant(method, bits, text)

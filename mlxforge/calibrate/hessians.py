@@ -3,22 +3,32 @@ what the source would give it."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import mlx.core as mx
 import numpy as np
 
+from mlxforge.calibrate.drifts import Drift, DriftSums, Weigh
 from mlxforge.calibrate.finite import check_inputs
-from mlxforge.models.writing.parallel import cores, in_order
+from mlxforge.calibrate.panels import PANEL, by_panels
 from mlxforge.quantize.cpu import on_cpu
+from mlxforge.quantize.shared import shared
 
-__all__ = ["Given", "Hessian", "Sums", "experts_at_once", "precision"]
+__all__ = [
+    "Given",
+    "Hessian",
+    "Sums",
+    "drift_bytes",
+    "drift_sums",
+    "experts_at_once",
+    "factors",
+    "hessian_bytes",
+    "precision",
+]
 
 WIDE = 4096  # columns: beyond them sums are float32
-PANEL = 256  # columns whose products with those before them are one piece of work
 MOST_BYTES = 1 << 30  # of the sums of all experts that are summed up together
 
 
@@ -29,18 +39,19 @@ Given = tuple[mx.array, mx.array | None]
 @dataclass
 class Hessian:
     """``matrix`` [columns, columns], float64 (float32 where it is wide): the mean of x x^T over
-    the inputs x of a layer, or of one expert; ``tokens`` over how many. ``drift``: the mean of
-    (s - x) x^T, where s is what the source gives the layer; None of experts, and where the source
-    did not go along."""
+    the inputs x of a layer, or of one expert; ``tokens`` over how many. ``drift``: None of experts,
+    and where the source did not go along. ``room``: the array whose memory a wide matrix is."""
 
     matrix: np.ndarray
     tokens: int
-    drift: np.ndarray | None = None
+    drift: Drift | None = None
+    room: mx.array | None = None
 
-    def spent(self) -> np.ndarray:
-        """``matrix``, which is the caller's from then on: nothing else keeps it in memory."""
-        matrix, self.matrix = self.matrix, np.zeros((0, 0))
-        return matrix
+    def spent(self) -> tuple[np.ndarray, mx.array | None]:
+        """``matrix`` and ``room``, the caller's from then on: nothing else keeps them in memory."""
+        found = self.matrix, self.room
+        self.matrix, self.room = np.zeros((0, 0)), None
+        return found
 
 
 def precision(columns: int) -> type[np.floating]:
@@ -50,23 +61,52 @@ def precision(columns: int) -> type[np.floating]:
 
 def experts_at_once(experts: int, columns: int) -> int:
     """Of how many experts the sums are held together."""
-    return min(experts, max(1, MOST_BYTES // (np.dtype(precision(columns)).itemsize * columns**2)))
+    return min(experts, max(1, MOST_BYTES // hessian_bytes(columns)))
+
+
+def hessian_bytes(columns: int) -> int:
+    """Of sums over so many columns."""
+    return int(np.dtype(precision(columns)).itemsize) * columns**2
+
+
+def factors(columns: int) -> int:
+    """How many of these a factor takes beside the sums: what it is found in, and the two that stay,
+    which are float32. Where the sums are that too, one of the two is where they were."""
+    return 1 if precision(columns) is np.float32 else 2
+
+
+def drift_sums(columns: int, rows: Mapping[str, int], weigh: Weigh) -> DriftSums:
+    """For plain layers with so many ``rows``, by path."""
+    products = _as_products(columns, sum(rows.values()))
+    return DriftSums(columns, precision(columns), rows, weigh if products else None)
+
+
+def drift_bytes(columns: int, rows: int) -> int:
+    """Of ``drift_sums`` for layers that have so many ``rows`` in all."""
+    return 4 * columns * rows if _as_products(columns, rows) else hessian_bytes(columns)
+
+
+def _as_products(columns: int, rows: int) -> bool:
+    """Wide layers have sums of whichever takes less."""
+    return columns > WIDE and rows < columns
 
 
 class Sums:
     """Sums of products of inputs, float32 for a wave and over waves as ``precision`` says: of a
-    plain layer, or of the experts from ``first`` on, ``count`` of them. ``drifting``: of a plain
-    layer, with those of the source beside them."""
+    plain layer, or of the experts from ``first`` on, ``count`` of them. ``drifts``: of a plain
+    layer, for what the source gives it."""
 
     def __init__(
-        self, columns: int, first: int = 0, count: int | None = None, drifting: bool = False
+        self,
+        columns: int,
+        first: int = 0,
+        count: int | None = None,
+        drifts: DriftSums | None = None,
     ) -> None:
-        shape = (count or 1, columns, columns)
-        dtype = precision(columns)
         self._experts = None if count is None else range(first, first + count)
-        self._total = np.zeros(shape, dtype)
-        self._drift = np.zeros(shape[1:], dtype) if drifting else None
-        self._tokens = np.zeros(shape[0], dtype=np.int64)
+        self._totals = [_zeros(columns) for _ in range(count or 1)]
+        self._drifts = drifts
+        self._tokens = [0] * (count or 1)
 
     def add(self, given: Given, meant: Given | None = None) -> None:
         """``meant`` is what the source gives a plain layer for the same tokens."""
@@ -77,41 +117,39 @@ class Sums:
                 self._add(int(expert) - self._experts.start, rows[mine])
             return
         self._add(0, rows)
-        if self._drift is not None and meant is not None:
-            self._add_drift(self._drift, _routed(*meant)[0] - rows, rows)
+        if self._drifts is not None and meant is not None:
+            self._drifts.add(_routed(*meant)[0], rows)
 
     def _add(self, place: int, rows: mx.array) -> None:
-        total = self._total[place]
+        total, _ = self._totals[place]
         self._tokens[place] += len(rows)
         if not on_cpu():
             total += np.asarray(rows.T @ rows)
         else:
-            _by_panels(partial(_add_squares, total, np.asarray(rows)), len(total))
-
-    def _add_drift(self, total: np.ndarray, drift: mx.array, rows: mx.array) -> None:
-        if not on_cpu():
-            total += np.asarray(drift.T @ rows)
-        else:
-            both = np.asarray(drift), np.asarray(rows)
-            _by_panels(partial(_add_products, total, *both), len(total))
+            by_panels(partial(_add_squares, total, np.asarray(rows)), len(total))
 
     def means(self, path: str) -> list[Hessian]:
         """Of each expert, or of the one layer; the sums are gone then. Raises ForgeError with the
         layer's ``path`` where they are not finite."""
-        check_inputs(path, self._total)
-        totals, drift = self._total, self._drift
-        self._total, self._drift = np.zeros((0, 0, 0)), None
-        for total, tokens in zip(totals, self._tokens, strict=True):
-            total /= max(int(tokens), 1)
+        totals, drifts = self._totals, self._drifts
+        self._totals, self._drifts = [], None
+        found = []
+        for (total, room), tokens in zip(totals, self._tokens, strict=True):
+            check_inputs(path, total)
+            total /= max(tokens, 1)
             for at in range(0, len(total), PANEL):  # what was left out is the same
                 stop = at + PANEL
                 total[at:stop, stop:] = total[stop:, at:stop].T
-        if drift is not None:
-            drift /= max(int(self._tokens[0]), 1)
-        return [
-            Hessian(total, int(tokens), drift)
-            for total, tokens in zip(totals, self._tokens, strict=True)
-        ]
+            found.append(Hessian(total, tokens, drifts.mean(tokens) if drifts else None, room))
+        return found
+
+
+def _zeros(columns: int) -> tuple[np.ndarray, mx.array | None]:
+    """Sums, and the array whose memory they are where they are float32."""
+    if precision(columns) is np.float64:
+        return np.zeros((columns, columns)), None
+    room, total = shared(columns, columns)
+    return total, room
 
 
 def _routed(x: mx.array, chosen: mx.array | None) -> tuple[mx.array, np.ndarray | None]:
@@ -126,17 +164,7 @@ def _routed(x: mx.array, chosen: mx.array | None) -> tuple[mx.array, np.ndarray 
     return rows, owner
 
 
-def _by_panels(add: Callable[[int], None], size: int) -> None:
-    """On all cores; each panel is some rows of the sums."""
-    jobs = (partial(add, at) for at in range(0, size, PANEL))
-    deque(in_order(jobs, cores()), maxlen=0)
-
-
 def _add_squares(total: np.ndarray, x: np.ndarray, at: int) -> None:
     """Sums of products of some columns of ``x`` [rows, columns] with those up to them."""
     stop = min(at + PANEL, len(total))
     total[at:stop, :stop] += x[:, at:stop].T @ x[:, :stop]
-
-
-def _add_products(total: np.ndarray, drift: np.ndarray, x: np.ndarray, at: int) -> None:
-    total[at : at + PANEL] += drift[:, at : at + PANEL].T @ x

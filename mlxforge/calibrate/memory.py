@@ -16,7 +16,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from mlxforge.calibrate.hessians import experts_at_once, precision
+from mlxforge.calibrate.hessians import (
+    drift_bytes,
+    experts_at_once,
+    factors,
+    hessian_bytes,
+)
 from mlxforge.calibrate.outputs import OUTPUT_BYTES
 from mlxforge.calibrate.shelf import Shelf
 from mlxforge.errors import ForgeError
@@ -28,8 +33,6 @@ from mlxforge.units import readable_bytes
 
 __all__ = ["check_room", "learning_bytes", "room_for_states", "shelf_for"]
 
-WITH_DRIFT = 2  # sums of a plain layer
-FACTORS = 2  # of a Hessian, the one on its way or damped, the other done
 PACKED = 5  # bytes for each code, while words are made of them
 COPIES = 6  # of a layer's weights, in float32
 SUMS = 2 * 16  # bytes for each input: two sums in double precision, and a copy of them
@@ -97,15 +100,16 @@ def _layers(table: LayerTable) -> list[Layer]:
 
 
 def _hessians(table: LayerTable) -> int:
-    """Of the widest layer: sums of products of its inputs, for each expert; their factor; and its
-    weights."""
+    """Of the widest layer: sums of products of its inputs, for each expert; a factor of them; and
+    its weights."""
     largest = 0
     for layer in _layers(table):
         *experts, rows, columns = layer.weight.shape
-        count = experts[0] if experts else 1
-        sums = experts_at_once(count, columns) if experts else WITH_DRIFT
-        hessians = np.dtype(precision(columns)).itemsize * columns**2 * (sums + FACTORS)
-        largest = max(largest, hessians + 4 * rows * columns * COPIES)
+        count = experts_at_once(experts[0], columns) if experts else 1
+        held = (count + factors(columns)) * hessian_bytes(columns)
+        if not experts:
+            held += drift_bytes(columns, rows)
+        largest = max(largest, held + 4 * rows * columns * COPIES)
     return largest
 
 
@@ -127,7 +131,7 @@ def _head_codes(table: LayerTable) -> int:
     """Of the largest head: the moments of its inputs, their factor, and its codes while they are
     packed."""
     sizes = (head.weight.shape[-2:] for head in _ends(table))
-    return max((8 * n * n * (1 + FACTORS) + PACKED * m * n for m, n in sizes), default=0)
+    return max((8 * n * n * (1 + factors(n)) + PACKED * m * n for m, n in sizes), default=0)
 
 
 def _ends(table: LayerTable) -> list[Layer]:

@@ -13,7 +13,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlxforge.calibrate.hessians import Given, Hessian, Sums, experts_at_once
+from mlxforge.calibrate.drifts import Weigh
+from mlxforge.calibrate.hessians import Given, Hessian, Sums, drift_sums, experts_at_once
 from mlxforge.calibrate.observe import observed
 from mlxforge.calibrate.passage import Passage
 from mlxforge.calibrate.run import Run
@@ -57,15 +58,19 @@ class Stages:
                 for path in seen:  # this block runs no more
                     forget_weight(self._run.modules[path])
 
-    def inputs(self, stage: Stage) -> Iterator[tuple[int | None, Hessian]]:
+    def inputs(self, stage: Stage, weigh: Weigh) -> Iterator[tuple[int | None, Hessian]]:
         """What comes into the layers of ``stage``, which is the same for all of them: the number
         of the expert, None of plain layers, with its Hessian. As many experts at a time as have
-        room; the windows pass the block for each of these times."""
+        room; the windows pass the block for each of these times. ``weigh``: plain layers."""
         path = stage[0]
         module = self._run.modules[path]
         experts, columns = expert_count(module), module._matrix.columns
         if not experts:
-            sums = Sums(columns, drifting=len(self._passages) > 1)
+            drifts = None
+            if len(self._passages) > 1:
+                rows = {each: self._run.modules[each]._matrix.rows for each in stage}
+                drifts = drift_sums(columns, rows, weigh)
+            sums = Sums(columns, drifts=drifts)
             self.watch(path, sums.add)
             yield None, sums.means(path)[0]
             return

@@ -23,11 +23,11 @@ SHARE = 0.5
 
 
 def compensated(rows: mx.array, factor: Factor, drift: npt.NDArray[np.float32]) -> mx.array:
-    """V for some or all ``rows`` of W, float32 [rows, columns], evaluated. ``drift`` [columns,
-    columns] is D in the measure in which the factor was prepared of H; both are believed alike."""
+    """V for some or all ``rows`` of W, float32 [rows, columns], evaluated. ``drift`` is W D of
+    these rows, in the measure in which the factor was prepared of H; both are believed alike."""
     own = np.asarray(rows)
     order = np.asarray(factor.order)
-    change = (own @ drift)[:, order]
+    change = drift[:, order]
     change *= np.float32(SHARE * factor.measure)
     factor.inverse.divide(change)
     meant = own.copy()

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from mlxforge.errors import ForgeError
 from mlxforge.quantize.cholesky import cholesky
+from mlxforge.quantize.shared import shared
 from mlxforge.quantize.triangular import Inverse
 
 __all__ = ["SHRINKAGE", "Factor", "prepare"]
@@ -57,6 +58,7 @@ def prepare(
     damping: float = 0.01,
     shrinkage: float = SHRINKAGE,
     act_order: bool = True,
+    room: mx.array | None = None,
 ) -> Factor:
     """Factorise ``hessian`` [columns, columns], the sum or mean of x x^T over inputs x.
 
@@ -65,7 +67,9 @@ def prepare(
     ``damping`` times the mean of the diagonal is added to the diagonal, ten times more as often
     as it takes to make the matrix positive definite. Inputs that were always zero have a zero
     diagonal and cost nothing: only damping speaks for their weights, which are rounded to
-    nearest. Raises ForgeError where the matrix is not finite.
+    nearest. ``room`` is the array whose memory ``hessian`` is (see mlxforge.quantize.shared), if it
+    is of no use to anybody afterwards: the factor's own is written there. Raises ForgeError where
+    the matrix is not finite.
     """
     diagonal = np.diagonal(hessian).astype(np.float64)
     mean = float(diagonal.mean())
@@ -76,6 +80,7 @@ def prepare(
         )
     if mean < LEAST:  # no input was ever anything but zero, as far as a factor of it can tell
         hessian, diagonal, mean = np.eye(len(diagonal)), np.ones_like(diagonal), 1.0
+        room = None
     order = np.argsort(-diagonal, kind="stable") if act_order else np.arange(len(diagonal))
     measure = (1 - shrinkage) / mean
     while True:
@@ -87,7 +92,7 @@ def prepare(
             damping = max(10 * damping, 1e-6)
             if damping > MOST_DAMPING:
                 raise
-    damped, written = _matrix(len(order))
+    damped, written = shared(len(order), len(order)) if room is None else (room, hessian)
     np.multiply(hessian, measure, out=written, dtype=np.float32, casting="same_kind")
     np.fill_diagonal(written, importance)
     return Factor(
@@ -109,7 +114,7 @@ def _feedback(
 ) -> tuple[mx.array, npt.NDArray[np.float32]]:
     """``feedback`` and ``pivots`` of a Factor, of ``hessian`` times ``factor`` with this diagonal
     instead of its own; found in the precision of ``hessian``."""
-    feedback, written = _matrix(len(order))
+    feedback, written = shared(len(order), len(order))
     single = hessian.dtype == np.float32
     matrix: npt.NDArray[np.floating] = written if single else np.empty(hessian.shape)
     # of a matrix turned around, the lower factor is this one's upper factor turned around
@@ -133,11 +138,3 @@ def _turn_around(matrix: npt.NDArray[np.floating]) -> None:
     for at in range((len(matrix) + 1) // 2):
         first, last = matrix[at, ::-1].copy(), matrix[-1 - at, ::-1].copy()
         matrix[at], matrix[-1 - at] = last, first
-
-
-def _matrix(size: int) -> tuple[mx.array, npt.NDArray[np.float32]]:
-    """Room for [size, size], and the same memory to be written into: of wide layers a copy is what
-    most memory is needed for."""
-    room = mx.zeros((size, size), mx.float32, stream=mx.cpu)
-    mx.eval(room)
-    return room, np.array(room, copy=False)

@@ -20,6 +20,7 @@ from mlxforge.quantize.factor import prepare
 from mlxforge.quantize.gptq import gptq, quantize
 from mlxforge.quantize.refit import refit
 from mlxforge.quantize.search import search
+from mlxforge.quantize.shared import shared
 
 WIDTHS = (2, 3, 4, 5, 6, 8)
 
@@ -311,6 +312,19 @@ def test_a_hessian_in_single_precision_is_factorised_in_it() -> None:
     assert float((found.codes == expected.codes).mean()) > 0.999
     losses = [loss(weight, each, hessian, 64).sum() for each in (found, expected)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("zero", [False, True])
+def test_a_factor_that_is_written_over_its_hessian_is_the_same(zero: bool) -> None:
+    _, hessian = layer(64, 256)
+    room, memory = shared(256, 256)
+    memory[:] = 0 if zero else hessian
+    expected = prepare(memory.copy(), damping=0.03)
+    found = prepare(memory, damping=0.03, room=room)
+    assert (found.hessian is room) != zero
+    assert (found.damping, found.measure) == (expected.damping, expected.measure)
+    for name in ("hessian", "importance", "order", "feedback", "pivots"):
+        assert mx.array_equal(getattr(found, name), getattr(expected, name)), name
 
 
 def test_one_direction_that_all_inputs_share_needs_no_more_damping_in_single_precision() -> None:

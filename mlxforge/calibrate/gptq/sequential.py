@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
@@ -55,6 +56,9 @@ def quantize_in_sequence(
         done.update(modules)
         progress(len(done), len(solver.paths), "layers")
 
+    def weigh(path: str) -> mx.array:
+        return solver.cast(path, weight_of(run.modules[path]))
+
     for path in first:
         entries = codes.recall(path)
         known = entries is not None
@@ -73,7 +77,7 @@ def quantize_in_sequence(
                 else:
                     missing.append(path)
             solved: dict[str, list[Affine]] = {path: [] for path in missing}
-            for expert, hessian in stages.inputs(tuple(missing)) if missing else ():
+            for expert, hessian in stages.inputs(tuple(missing), weigh) if missing else ():
                 weights = {path: weight_of(run.modules[path], expert) for path in missing}
                 found = solver.solve(weights, expert, hessian)
                 del weights, hessian  # in memory for no longer than they are needed

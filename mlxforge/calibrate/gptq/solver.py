@@ -10,6 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from mlxforge.calibrate.drifts import Drift
 from mlxforge.calibrate.gptq.heads import head_codes
 from mlxforge.calibrate.hessians import Hessian
 from mlxforge.models.layers.assign import Assignment, affine_schemes
@@ -83,13 +84,16 @@ class Solver:
                 self.unknown.setdefault(path, []).append(expert)
             return self._searched(weights)
         wanted = self._settings
-        factor = prepare(hessian.spent(), damping=wanted.damping, act_order=wanted.act_order)
-        drift = None
+        matrix, room = hessian.spent()
+        factor = prepare(matrix, damping=wanted.damping, act_order=wanted.act_order, room=room)
         if hessian.drift is not None:
-            drift = hessian.drift.astype(np.float32, copy=False)
             _ = factor.inverse  # once, for all threads
-        solving = partial(_solved, factor, drift, wanted.block_size)
-        return self._joined(weights, lambda path: partial(solving, *self._grid(path)))
+        solving = partial(_solved, factor, hessian.drift, wanted.block_size)
+        return self._joined(weights, lambda path: partial(solving, path, *self._grid(path)))
+
+    def cast(self, path: str, weight: mx.array) -> mx.array:
+        """What a cast leaves of a layer's weight, float32, evaluated."""
+        return _cast(weight, self._casts[path])
 
     def _searched(self, weights: Mapping[str, mx.array]) -> dict[str, Affine]:
         return self._joined(weights, lambda path: partial(_searched, *self._grid(path)))
@@ -123,8 +127,9 @@ def _pieces(weight: mx.array) -> Iterator[slice]:
 
 def _solved(
     factor: Factor,
-    drift: np.ndarray | None,
+    drift: Drift | None,
     block_size: int,
+    path: str,
     scheme: Scheme,
     dtype: mx.Dtype,
     cast: mx.Dtype,
@@ -134,7 +139,7 @@ def _solved(
     """``drift``: what is to be made up for, if anything is."""
     rows = _cast(weight[piece], cast)
     if drift is not None:
-        rows = compensated(rows, factor, drift)
+        rows = compensated(rows, factor, drift.times(path, rows, piece))
     return quantize(rows, factor, scheme.bits, scheme.group_size, dtype, block_size=block_size)
 
 

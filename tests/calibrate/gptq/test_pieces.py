@@ -6,6 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from mlxforge.calibrate.drifts import Drift
 from mlxforge.calibrate.gptq import solver
 from mlxforge.calibrate.gptq.solver import Solver
 from mlxforge.calibrate.hessians import Hessian
@@ -24,7 +25,7 @@ ROWS, COLUMNS = 700, 64
 WEIGHT = mx.array(CHANCE.normal(size=(ROWS, COLUMNS)).astype(np.float32))  # no bfloat16 numbers
 INPUTS = CHANCE.normal(size=(400, COLUMNS)) @ CHANCE.normal(size=(COLUMNS, COLUMNS))
 SECOND = INPUTS.T @ INPUTS / len(INPUTS)
-CHANGE = INPUTS[:, ::-1].T @ INPUTS / len(INPUTS) / 10
+CHANGE = (INPUTS[:, ::-1].T @ INPUTS / len(INPUTS) / 10).astype(np.float32)
 LAYER = Layer(
     "layer", "Linear", "mlp", True, True,
     (Tensor("layer.weight", "bfloat16", (ROWS, COLUMNS), casts=True),),
@@ -34,13 +35,13 @@ LAYER = Layer(
 def solved(scaled: bool = False, expert: int | None = None) -> Affine:
     entry = Assignment(LAYER, Scheme(4, 32, "affine"), "default")
     own = Solver([entry], None, Settings(32, 0.03, True), ["layer"] if scaled else [])
-    hessian = Hessian(SECOND, 400 if expert is None else 3, CHANGE)
+    hessian = Hessian(SECOND, 400 if expert is None else 3, Drift(CHANGE))
     return own.solve({"layer": WEIGHT}, expert, hessian)["layer"]
 
 
 def rounded(weight: mx.array) -> Affine:
     factor = prepare(SECOND, damping=0.03)
-    meant = compensated(weight, factor, CHANGE.astype(np.float32))
+    meant = compensated(weight, factor, np.array(weight) @ CHANGE)
     return quantize(meant, factor, 4, 32, mx.bfloat16, block_size=32)
 
 
