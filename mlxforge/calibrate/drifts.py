@@ -39,20 +39,19 @@ class Drift:
 
 
 class DriftSums:
-    """Sums of (s - x) x^T, in ``dtype``, or, where there is a ``weigh``, of their products with the
-    weights of the layers that have so many ``rows``, by path."""
+    """Sums of (s - x) x^T, in ``dtype``; or, where there are ``weights``, of their products with
+    those, float32 [rows, columns] by path."""
 
     def __init__(
         self,
         columns: int,
         dtype: type[np.floating],
-        rows: Mapping[str, int],
-        weigh: Weigh | None = None,
+        weights: Mapping[str, mx.array] | None = None,
     ) -> None:
-        self._matrix = None if weigh else np.zeros((columns, columns), dtype)
-        self._weights = {path: weigh(path) for path in rows} if weigh else {}
+        self._matrix = np.zeros((columns, columns), dtype) if weights is None else None
+        self._weights = weights or {}
         self._products = {
-            path: np.zeros((rows[path], columns), np.float32) for path in self._weights
+            path: np.zeros(weight.shape, np.float32) for path, weight in self._weights.items()
         }
 
     def add(self, meant: mx.array, given: mx.array) -> None:

@@ -3,7 +3,7 @@ what the source would give it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -75,10 +75,13 @@ def factors(columns: int) -> int:
     return 1 if precision(columns) is np.float32 else 2
 
 
-def drift_sums(columns: int, rows: Mapping[str, int], weigh: Weigh) -> DriftSums:
-    """For plain layers with so many ``rows``, by path."""
-    products = _as_products(columns, sum(rows.values()))
-    return DriftSums(columns, precision(columns), rows, weigh if products else None)
+def drift_sums(
+    columns: int, rows: Mapping[str, int], wanted: Collection[str], weigh: Weigh
+) -> DriftSums:
+    """For those ``wanted`` of plain layers that have so many ``rows``, by path."""
+    if _as_products(columns, sum(rows.values())):
+        return DriftSums(columns, precision(columns), {path: weigh(path) for path in wanted})
+    return DriftSums(columns, precision(columns))
 
 
 def drift_bytes(columns: int, rows: int) -> int:

@@ -7,7 +7,7 @@ what becomes of its layers then is the caller's. Memory holds one stage's statis
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -58,10 +58,13 @@ class Stages:
                 for path in seen:  # this block runs no more
                     forget_weight(self._run.modules[path])
 
-    def inputs(self, stage: Stage, weigh: Weigh) -> Iterator[tuple[int | None, Hessian]]:
+    def inputs(
+        self, stage: Stage, wanted: Collection[str], weigh: Weigh
+    ) -> Iterator[tuple[int | None, Hessian]]:
         """What comes into the layers of ``stage``, which is the same for all of them: the number
         of the expert, None of plain layers, with its Hessian. As many experts at a time as have
-        room; the windows pass the block for each of these times. ``weigh``: plain layers."""
+        room; the windows pass the block for each of these times. Of plain layers those that are
+        ``wanted`` may be weighed; whether they are depends on the whole stage alone."""
         path = stage[0]
         module = self._run.modules[path]
         experts, columns = expert_count(module), module._matrix.columns
@@ -69,7 +72,7 @@ class Stages:
             drifts = None
             if len(self._passages) > 1:
                 rows = {each: self._run.modules[each]._matrix.rows for each in stage}
-                drifts = drift_sums(columns, rows, weigh)
+                drifts = drift_sums(columns, rows, wanted, weigh)
             sums = Sums(columns, drifts=drifts)
             self.watch(path, sums.add)
             yield None, sums.means(path)[0]

@@ -25,7 +25,7 @@ WAVES = [
 
 def summed(*paths: str) -> Hessian:
     rows = {path: ROWS[path] for path in paths}
-    sums = Sums(COLUMNS, drifts=drift_sums(COLUMNS, rows, WEIGHTS.__getitem__))
+    sums = Sums(COLUMNS, drifts=drift_sums(COLUMNS, rows, paths, WEIGHTS.__getitem__))
     for given, meant in WAVES:
         sums.add((given, None), (meant, None))
     (found,) = sums.means("layer")

@@ -10,6 +10,7 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
+from mlxforge.calibrate import hessians as sums_of
 from mlxforge.calibrate import run as runs
 from mlxforge.calibrate.hessians import Hessian, Sums
 from mlxforge.calibrate.observe import observed
@@ -50,6 +51,10 @@ def inputs_of(model: nn.Module, path: str) -> np.ndarray:
     return np.concatenate([x.reshape(-1, x.shape[-1]) for x in seen])
 
 
+def weigher(run: Run) -> Callable[[str], mx.array]:
+    return lambda path: weight_of(run.modules[path])
+
+
 def hessians(
     folder: Path, beside: bool = True, shelf: Shelf | None = None
 ) -> dict[tuple[str, int | None], Hessian]:
@@ -61,7 +66,7 @@ def hessians(
     for stage in stages:
         found |= {
             (stage[0], expert): hessian
-            for expert, hessian in stages.inputs(stage, lambda path: weight_of(run.modules[path]))
+            for expert, hessian in stages.inputs(stage, stage, weigher(run))
         }
         for path in stage:
             fix_weight(run.modules[path], rounded(run.modules[path]))
@@ -89,6 +94,33 @@ def test_the_drift_is_between_what_both_models_hand_on(tiny: Callable[..., Path]
     expected = (meant - x).T @ x / len(x)
     assert np.abs(expected).max() > 0
     assert np.allclose(drift_of(hessian), expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_what_is_left_of_a_stage_drifts_as_in_the_whole_of_it(
+    tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a step was killed within a stage, one of its layers may be all that is left."""
+    monkeypatch.setattr(sums_of, "WIDE", 64)
+    model, source = (load_for_scoring(tiny(tied=False), keep=False, exact=True) for _ in range(2))
+    run = Run(model, paths_of(tiny(tied=False)), WINDOWS, source)
+    embeddings = run.modules["model.embed_tokens"]
+    fix_weight(embeddings, rounded(embeddings))
+    seen = []
+    for stage in (stages := Stages(run)):
+        for wanted in (stage, stage[-1:]):
+            (_, found), *_ = stages.inputs(stage, wanted, weigher(run))
+            assert found.drift is not None
+            seen.append(found.drift)
+        whole, left = seen[-2:]
+        if whole.matrix is None:
+            path = stage[-1]
+            assert left.matrix is None and left.products.keys() == {path}
+            assert np.array_equal(left.products[path], whole.products[path])
+        else:
+            assert left.matrix is not None and np.array_equal(left.matrix, whole.matrix)
+        if run.index:
+            break
+    assert {each.matrix is None for each in seen} == {True, False}
 
 
 def test_before_anything_has_changed_nothing_drifts(tiny: Callable[..., Path]) -> None:
@@ -147,7 +179,7 @@ def test_a_layer_multiplies_a_wave_once_for_each_of_its_weights(
     for stage in stages:
         if run.index > 0:
             break
-        deliver = [*stages.inputs(stage, lambda path: weight_of(run.modules[path]))]
+        deliver = [*stages.inputs(stage, stage, weigher(run))]
         assert deliver[0][1].tokens == WINDOWS.size
         for each in stage:
             fix_weight(run.modules[each], rounded(run.modules[each]))

@@ -77,7 +77,7 @@ def quantize_in_sequence(
                 else:
                     missing.append(path)
             solved: dict[str, list[Affine]] = {path: [] for path in missing}
-            for expert, hessian in stages.inputs(tuple(missing), weigh) if missing else ():
+            for expert, hessian in stages.inputs(stage, missing, weigh) if missing else ():
                 weights = {path: weight_of(run.modules[path], expert) for path in missing}
                 found = solver.solve(weights, expert, hessian)
                 del weights, hessian  # in memory for no longer than they are needed
