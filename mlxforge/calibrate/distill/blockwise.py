@@ -13,7 +13,7 @@ from mlxforge.calibrate.distill.descent import Parameters, Problem
 from mlxforge.calibrate.distill.divergence import Head
 from mlxforge.calibrate.distill.objective import block_problem, head_problem, model_problem
 from mlxforge.calibrate.distill.pair import Pair, Stage
-from mlxforge.calibrate.distill.solve import keep_values, kept_values, solve
+from mlxforge.calibrate.distill.solve import end_descent, keep_values, kept_values, solve
 from mlxforge.calibrate.distill.student import Layers
 from mlxforge.calibrate.halts import Halts
 from mlxforge.calibrate.kept import Kept
@@ -81,6 +81,7 @@ class _Run:
             lambda step: self._progress(done + step, self._total(), "iterations"),
         )  # fmt: skip
         keep_values(self._kept, stage, layers.values(found.parameters), found)
+        end_descent(self._kept)
         return found.parameters
 
     def _pass(self, blocks: Blocks, stage: Stage, states: States) -> None:

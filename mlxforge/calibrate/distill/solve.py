@@ -12,7 +12,7 @@ from mlxforge.calibrate.distill.student import Values
 from mlxforge.calibrate.kept import Kept, Pace
 from mlxforge.recipe.methods import Dwq as Settings
 
-__all__ = ["Solved", "keep_values", "kept_values", "solve"]
+__all__ = ["Solved", "end_descent", "keep_values", "kept_values", "solve"]
 
 DESCENT = "descent"
 
@@ -61,6 +61,10 @@ def keep_values(kept: Kept, stage: Stage, values: Values, found: Descent) -> Non
         "before": found.before, "after": found.after, "iterations": found.steps,
     }  # fmt: skip
     kept.save(_name(stage), values, **facts)
+
+
+def end_descent(kept: Kept) -> None:
+    """All that it led to is kept."""
     kept.drop(DESCENT)
 
 

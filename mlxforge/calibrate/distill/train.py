@@ -5,7 +5,13 @@ from __future__ import annotations
 from mlxforge.calibrate.distill.blockwise import train_blocks
 from mlxforge.calibrate.distill.fitting import check_fits
 from mlxforge.calibrate.distill.pair import Pair
-from mlxforge.calibrate.distill.solve import Solved, keep_values, kept_values, solve
+from mlxforge.calibrate.distill.solve import (
+    Solved,
+    end_descent,
+    keep_values,
+    kept_values,
+    solve,
+)
 from mlxforge.calibrate.distill.through import through_problem
 from mlxforge.calibrate.kept import Kept
 from mlxforge.calibrate.shelf import Shelf
@@ -49,3 +55,4 @@ def _train_model(pair: Pair, settings: Settings, kept: Kept, progress: Progress)
         own = {name: found.parameters[name] for name in layers[stage.number].start()}
         if own:
             keep_values(kept, stage, layers[stage.number].values(own), found)
+    end_descent(kept)

@@ -12,7 +12,7 @@ import pytest
 
 from mlxforge.calibrate.distill.fitting import check_fits, needed_bytes
 from mlxforge.calibrate.distill.pair import deal
-from mlxforge.calibrate.distill.solve import Solved
+from mlxforge.calibrate.distill.solve import Solved, keep_values
 from mlxforge.calibrate.distill.train import train
 from mlxforge.calibrate.distill.verdict import judge
 from mlxforge.calibrate.kept import Kept
@@ -96,6 +96,32 @@ def test_a_verdict_takes_back_what_makes_the_whole_worse(models: Models) -> None
         spoilt[stage.number] = Solved(1.0, 1.0, 1, frozenset(values), partial(dict, values))
     verdict = judge(pair, spoilt, Shelf())
     assert verdict.kept == {} and verdict.after == verdict.before
+
+
+def test_training_of_a_whole_model_is_there_until_all_of_it_is_kept(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, start = models("llama")
+    wanted = settings(3, scope="model")
+    whole = trained(source, start, wanted, tmp_path / "whole")
+    monkeypatch.setattr("mlxforge.calibrate.kept.EVERY", 0)
+    (tmp_path / "killed").mkdir()
+
+    def once(*told: object) -> None:
+        keep_values(*told)  # type: ignore[arg-type]
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("mlxforge.calibrate.distill.train.keep_values", once)
+        train(pair_of(source, start), wanted, Kept(tmp_path / "killed"), quiet)
+    steps: list[int] = []
+    found = train(
+        pair_of(source, start), wanted, Kept(tmp_path / "killed"),
+        lambda done, total, unit: steps.append(done),
+    )  # fmt: skip
+    assert not steps  # nothing was trained again
+    assert same(found, whole)
+    assert not [*(tmp_path / "killed").glob("descent*")]
 
 
 def test_a_verdict_is_the_same_where_states_wait_on_disk(models: Models, tmp_path: Path) -> None:
