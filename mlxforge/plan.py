@@ -39,8 +39,9 @@ __all__ = [
     "tools_of",
 ]
 
-SECTIONS = {"calibrate": "calibrate", "baseline": "evaluate"}
-"""Whose values a step that runs a text through the source has."""
+SECTIONS = dict.fromkeys(("calibrate", "gptq", "awq", "dwq"), "calibrate")
+SECTIONS["baseline"] = "evaluate"
+"""Whose values a step that runs a text through a model has."""
 
 TOOLS = {*Inspect.tools, *Quantize.tools, *Baseline.tools, *Evaluate.tools}
 

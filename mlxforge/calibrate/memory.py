@@ -29,15 +29,19 @@ from mlxforge.models.device import backend
 from mlxforge.models.layers.table import Layer, LayerTable
 from mlxforge.models.memory import available_bytes
 from mlxforge.models.writing.parallel import cores
+from mlxforge.recipe.methods import FEWEST_TOKENS
 from mlxforge.units import readable_bytes
 
-__all__ = ["check_room", "learning_bytes", "room_for_states", "shelf_for"]
+__all__ = ["check_room", "learning_bytes", "room_for_states", "shelf_for", "spare_shelf"]
 
 PACKED = 5  # bytes for each code, while words are made of them
+VOCABULARY = 8  # bytes for each weight of heads and embeddings: in float32, its code, and packed
 COPIES = 6  # of a layer's weights, in float32
 SUMS = 2 * 16  # bytes for each input: two sums in double precision, and a copy of them
 TRAINED = 4  # bytes for each weight of a block: its code, and parameters, moments, anchor by group
 DECODED = 12  # bytes for each, on each core: the weights, their gradient, one in the making
+MOMENTS = 4  # of a head's inputs, as they are and in the measure of embeddings, and two factors
+ENDS = ("lm_head", "embeddings")
 BLOCK = re.compile(r".*?\.\d+\.")
 
 
@@ -50,6 +54,13 @@ def shelf_for(kind: str, table: LayerTable, windows: np.ndarray, out: Path) -> I
     room = room_for_states(kind, table, samples, length, free, disk)
     with TemporaryDirectory(prefix="states-", dir=out) as folder:
         yield Shelf(room, Path(folder))
+
+
+@contextmanager
+def spare_shelf(out: Path) -> Iterator[Shelf]:
+    """The same for a step that holds little else by then, and needs no more than there is."""
+    with TemporaryDirectory(prefix="states-", dir=out) as folder:
+        yield Shelf(available_bytes() // 2, Path(folder))
 
 
 def check_room(kind: str, table: LayerTable) -> None:
@@ -67,9 +78,9 @@ def room_for_states(
     own = need.bytes(table)
     if own > free:
         raise ForgeError(
-            f"{kind} needs about {readable_bytes(own)} of memory for {need.what}, and "
-            f"{readable_bytes(free)} are free",
-            f"{need.instead}, or free memory",
+            f"{kind} needs about {readable_bytes(own)} of memory for {need.what}, and may take "
+            f"{readable_bytes(free)}",
+            f"{need.instead}, or more memory",
         )
     room = (free - own) // 2
     needed = _states_bytes(kind, table, samples * length)
@@ -79,7 +90,10 @@ def room_for_states(
             f"{kind} needs about {readable_bytes(needed)} for what {samples} samples of {length} "
             f"tokens become, and there are {readable_bytes(room)} of memory and "
             f"{readable_bytes(disk)} of disk",
-            f"calibrate: {{samples: {fitting}}} fits" if fitting else "a smaller sequence_length",
+            f"calibrate: {{samples: {fitting}}} fits"
+            if fitting > 1 and fitting * length >= FEWEST_TOKENS
+            else "a smaller sequence_length",
+            key="samples",
         )
     return room
 
@@ -102,15 +116,32 @@ def _layers(table: LayerTable) -> list[Layer]:
 def _hessians(table: LayerTable) -> int:
     """Of the widest layer: sums of products of its inputs, for each expert; a factor of them; and
     its weights."""
-    largest = 0
+    largest = _head_codes(table)
     for layer in _layers(table):
         *experts, rows, columns = layer.weight.shape
-        count = experts_at_once(experts[0], columns) if experts else 1
-        held = (count + factors(columns)) * hessian_bytes(columns)
-        if not experts:
-            held += drift_bytes(columns, rows)
-        largest = max(largest, held + 4 * rows * columns * COPIES)
-    return largest
+        held = rows * columns * _each(layer)
+        if layer.role != "embeddings":  # what they are given are tokens
+            count = experts_at_once(experts[0], columns) if experts else 1
+            held += (count + factors(columns)) * hessian_bytes(columns)
+            held += 0 if experts else drift_bytes(columns, rows)
+        largest = max(largest, held)
+    return largest + _vocabulary_codes(table)
+
+
+def _scaled(table: LayerTable) -> int:
+    """Of the largest layer whose columns are scaled, or whose codes are handed on as they are."""
+    sizes = (int(np.prod(layer.weight.shape[-2:])) * _each(layer) for layer in _layers(table))
+    return max(sizes, default=0) + _vocabulary_codes(table)
+
+
+def _each(layer: Layer) -> int:
+    """Bytes for each weight while it is rounded. The vocabulary's are, a few rows at a time."""
+    return VOCABULARY if layer.role in ENDS else 4 * COPIES
+
+
+def _vocabulary_codes(table: LayerTable) -> int:
+    """Which stay in memory while the layers between are chosen: a byte each."""
+    return sum(int(np.prod(layer.weight.shape)) for layer in _ends(table))
 
 
 def _copies(table: LayerTable) -> int:
@@ -131,11 +162,11 @@ def _head_codes(table: LayerTable) -> int:
     """Of the largest head: the moments of its inputs, their factor, and its codes while they are
     packed."""
     sizes = (head.weight.shape[-2:] for head in _ends(table))
-    return max((8 * n * n * (1 + factors(n)) + PACKED * m * n for m, n in sizes), default=0)
+    return max((8 * n * n * MOMENTS + PACKED * m * n for m, n in sizes), default=0)
 
 
 def _ends(table: LayerTable) -> list[Layer]:
-    return [layer for layer in _layers(table) if layer.role in ("lm_head", "embeddings")]
+    return [layer for layer in _layers(table) if layer.role in ENDS]
 
 
 def _block(table: LayerTable) -> int:
@@ -168,7 +199,7 @@ WITHOUT = "leave refine: dwq out, or take rtn in the place of method: dwq"
 NEEDS = {
     "calibrate": _Need(_sums, "its sums", PLAINER),
     "heads": _Need(_head_codes, "its largest head", PLAINER, models=0),
-    "awq": _Need(_copies, "its largest layer", outputs=OUTPUT_BYTES),
+    "awq": _Need(_scaled, "its largest layer", outputs=OUTPUT_BYTES),
     "gptq": _Need(_hessians, "its widest layer alone", models=2, outputs=OUTPUT_BYTES),
     "dwq": _Need(_block, "its largest block", WITHOUT, models=2),
     "sensitivity": _Need(_copies, "its largest layer"),

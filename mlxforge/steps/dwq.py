@@ -39,7 +39,7 @@ class Dwq(Learned):
         from mlxforge.calibrate.distill.verdict import judge
         from mlxforge.calibrate.importances import read_importances
         from mlxforge.calibrate.kept import Kept
-        from mlxforge.calibrate.memory import shelf_for
+        from mlxforge.calibrate.memory import shelf_for, spare_shelf
         from mlxforge.models.layers.assign import affine_schemes, assign
         from mlxforge.models.layers.inspection import Inspection
         from mlxforge.models.scoring.loading import load_for_scoring
@@ -66,7 +66,7 @@ class Dwq(Learned):
         with one_thread_per_product():
             with shelf_for(self.kind, table, windows, out) as shelf:
                 solved = train(pair, settings, kept, progress, shelf)
-            with shelf_for(self.kind, table, windows, out) as shelf:
+            with spare_shelf(out) as shelf:
                 verdict = judge(pair, solved, shelf)
         names = {stage.number: stage.name for stage in pair.stages}
         paths = affine_schemes(assign(table, self.wanted()))

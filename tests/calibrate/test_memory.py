@@ -13,7 +13,7 @@ from mlxforge.calibrate.memory import learning_bytes, room_for_states, shelf_for
 from mlxforge.calibrate.statistics import write_statistics
 from mlxforge.errors import ForgeError
 from mlxforge.models.layers.inspect import inspect_model
-from mlxforge.models.layers.table import LayerTable
+from mlxforge.models.layers.table import Layer, LayerTable, Tensor
 from mlxforge.models.scoring.loading import load_for_scoring
 from mlxforge.models.source.load import load_source
 from tests.checkpoints import PLAIN, write
@@ -47,7 +47,30 @@ def test_a_layer_that_does_not_fit_alone_is_told_as_that(kind: str, table: Layer
     smaller = f"use method: rtn with scales: {scales}"
     if kind == "dwq":
         smaller = "leave refine: dwq out, or take rtn in the place of method: dwq"
-    assert told.value.hint == f"{smaller}, or free memory"
+    assert told.value.hint == f"{smaller}, or more memory"
+
+
+@pytest.mark.parametrize(
+    ("kind", "least", "most"), [("awq", 0.9e9, 4e9), ("gptq", 1.2e9, 4.5e9), ("heads", 1e9, 2.5e9)]
+)
+def test_a_large_vocabulary_is_not_counted_as_if_it_were_scaled(
+    kind: str, least: float, most: float
+) -> None:
+    """Of a model of 3 billion parameters: its tied head has 394 million of them."""
+
+    def layer(path: str, role: str, *shape: int) -> Layer:
+        weight = Tensor(f"{path}.weight", "bfloat16", shape, casts=True)
+        return Layer(path, "Linear", role, True, True, (weight,))
+
+    layers = (
+        layer("model.embed_tokens", "embeddings", 128256, 3072),
+        layer("model.layers.0.mlp.up_proj", "mlp", 8192, 3072),
+        layer("model.layers.0.mlp.down_proj", "mlp", 3072, 8192),
+    )
+    table = LayerTable("llama", "bfloat16", layers)
+    with pytest.raises(ForgeError, match=f"{kind} needs about"):
+        room_for_states(kind, table, 0, 0, int(least), 0)
+    room_for_states(kind, table, 0, 0, int(most), 0)
 
 
 def test_the_sums_of_every_expert_are_counted(tmp_path: Path) -> None:
