@@ -8,6 +8,7 @@ from typing import Any
 
 __all__ = [
     "FEWEST_TOKENS",
+    "PROBED_TOKENS",
     "SECTIONS",
     "Awq",
     "Dwq",
@@ -66,6 +67,9 @@ class Dynamic:
 
 FEWEST_TOKENS = 64
 """Of a text, or of what an expert is sent of it: fewer tell nothing of what inputs are like."""
+
+PROBED_TOKENS = 512
+"""Of a text, on which ``dynamic`` measures what each layer's rounding does."""
 
 CALIBRATED = ("gptq", "awq", "dwq", "dynamic")
 """Methods that cannot do without a text."""

@@ -17,6 +17,7 @@ from typing import Any
 from mlxforge.errors import ForgeError
 from mlxforge.models.device import backend
 from mlxforge.progress import Work
+from mlxforge.recipe.methods import PROBED_TOKENS
 from mlxforge.store.manifest import Manifest
 from mlxforge.store.store import Store
 
@@ -45,6 +46,8 @@ def learning_tokens(kind: str, parameters: Mapping[str, Any], samples: int, leng
     """How many tokens the step ``kind`` with these ``parameters`` leads through a model, one way,
     as far as its time goes with them: training is three ways for each of its batches, and once
     through two models."""
+    if kind == "sensitivity":
+        return min(samples * length, PROBED_TOKENS)
     if kind != "dwq":
         return samples * length
     batches = int(parameters["iterations"]) * min(int(parameters["batch_size"]), samples)

@@ -41,11 +41,11 @@ from mlxforge.models.scoring.leaves.supply import Supply
 from mlxforge.models.scoring.leaves.swapped import PackedMatrix, swapped
 from mlxforge.models.threads import Lanes, one_thread_per_product
 from mlxforge.progress import Progress
+from mlxforge.recipe.methods import PROBED_TOKENS
 
-__all__ = ["LENGTH", "PROBES", "TOKENS", "measure_sensitivities", "probe_windows"]
+__all__ = ["LENGTH", "PROBES", "measure_sensitivities", "probe_windows"]
 
 PROBES = (3, 2)  # bits
-TOKENS = 512
 LENGTH = 128  # tokens of a window, at most
 WAVE_TOKENS = 2048  # that a block is given at once
 CARRIED_BYTES = 256 << 20  # of what the variants that are carried together hand on
@@ -58,9 +58,9 @@ Kept = Callable[[str, Callable[[], Found]], Found]
 
 def probe_windows(windows: np.ndarray) -> np.ndarray:
     """Of a calibration text's windows, int32 [samples, length], a few that lie evenly in it, cut
-    to ``LENGTH``: ``TOKENS`` in all, where there are as many."""
+    to ``LENGTH``: ``PROBED_TOKENS`` in all, where there are as many."""
     length = min(LENGTH, windows.shape[1])
-    count = min(len(windows), max(1, TOKENS // length))
+    count = min(len(windows), max(1, PROBED_TOKENS // length))
     places = np.arange(count) * len(windows) // count
     return windows[places, :length]
 

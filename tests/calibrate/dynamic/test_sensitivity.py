@@ -28,6 +28,7 @@ from mlxforge.models.layers.inspect import inspect_model
 from mlxforge.models.layers.table import Layer, LayerTable
 from mlxforge.models.scoring.loading import load_for_scoring
 from mlxforge.models.source.load import load_source
+from mlxforge.recipe.methods import PROBED_TOKENS
 from tests.checkpoints import PLAIN, Checkpoint, write
 from tests.checkpoints.hybrid import HYBRID
 
@@ -165,7 +166,7 @@ def test_a_divergence_far_below_float32s_rounding_is_still_exact() -> None:
 def test_windows_are_taken_from_all_of_the_text() -> None:
     windows = np.arange(40 * 200, dtype=np.int32).reshape(40, 200)
     found = probe_windows(windows)
-    assert found.shape == (sensitivity.TOKENS // sensitivity.LENGTH, sensitivity.LENGTH)
+    assert found.shape == (PROBED_TOKENS // sensitivity.LENGTH, sensitivity.LENGTH)
     assert found[0, 0] == 0 and found[-1, 0] >= 30 * 200
     assert probe_windows(windows[:2, :64]).shape == (2, 64)
 
