@@ -34,18 +34,19 @@ def serving() -> str | None:
 
 
 def promised() -> str:
-    """The name of what ``load_blas`` would load, as far as can be told without loading it: how it
-    rounds sums shows in the bytes of what is made of them."""
+    """The name of what ``load_blas`` would load, as far as can be told without loading it; of a
+    link, of what it leads to, which often has the version. How it rounds sums shows in the bytes of
+    what is made of them."""
     system, asked = platform.system(), os.environ.get("MLXFORGE_BLAS")
     if system == "Darwin":
         return "Accelerate"
-    return Path(asked).name if asked and system == "Linux" else _first(system)
+    return Path(asked).resolve().name if asked and system == "Linux" else _first(system)
 
 
 @lru_cache
 def _first(system: str) -> str:
     found = map(Path, _candidates()) if system == "Linux" else iter(())
-    return next((path.name for path in found), REFERENCE)
+    return next((path.resolve().name for path in found), REFERENCE)
 
 
 def load_blas() -> str | None:

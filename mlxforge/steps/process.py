@@ -25,7 +25,12 @@ HUGE_PAGES = "glibc.malloc.hugetlb=1"
 """Memory in large pages where the system has them: a fifth less CPU for reading and packing. Only
 glibc looks at it, and only at a program's start."""
 
-BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+BLAS_THREADS = (
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "OMP_NUM_THREADS",  # of an OpenBLAS that was built with OpenMP, which heeds no other
+)
 
 WIDE = {"MLX_BFS_MAX_WIDTH": "200"}
 """MLX takes the operations of wider graphs one branch after the other, with its own 20 those of one

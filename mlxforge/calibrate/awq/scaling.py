@@ -3,7 +3,7 @@
 A stage is layers that are given the same inputs. When the first reader of a pair comes, the pair's
 scales are chosen for all of its readers; the scaler, which came before, is divided at once, be it a
 norm or a projection that has been rounded already; and the readers are rounded with their columns
-multiplied. Everything is measured behind layers that are quantized, as they will be.
+multiplied. Everything is measured behind the layers of blocks that are quantized, as they will be.
 """
 
 from __future__ import annotations
