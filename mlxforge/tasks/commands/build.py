@@ -48,7 +48,7 @@ class Build(ForgeCommand, DoitRun):  # type: ignore[misc]
         project.store.prepare()
         display = make_display()
         project.announce = lambda files, size: display.note(
-            f"hashing {files} files, {readable_bytes(size)}"
+            f"hashing {files} {'file' if files == 1 else 'files'}, {readable_bytes(size)}"
         )
         with _interruptible() as status, project.store.in_use():
             plans, failed = self._plans(project, recipes, display, params["continue"])
