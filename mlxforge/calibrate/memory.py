@@ -1,48 +1,27 @@
-"""What a method has to hold while it learns, and where it has room; told before it begins.
+"""Where a method has room for what it holds while it learns; told before it begins.
 
 What blocks hand on is in memory as far as there is room beside the rest, and on disk beyond that.
 """
 
 from __future__ import annotations
 
-import re
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from mlxforge.calibrate.hessians import (
-    drift_bytes,
-    experts_at_once,
-    factors,
-    hessian_bytes,
-)
-from mlxforge.calibrate.outputs import OUTPUT_BYTES
+from mlxforge.calibrate.needs import NEEDS, states_bytes
 from mlxforge.calibrate.shelf import Shelf
 from mlxforge.errors import ForgeError
-from mlxforge.models.device import backend
-from mlxforge.models.layers.table import Layer, LayerTable
+from mlxforge.models.layers.table import LayerTable
 from mlxforge.models.memory import available_bytes
-from mlxforge.models.writing.parallel import cores
 from mlxforge.recipe.methods import FEWEST_TOKENS
 from mlxforge.units import readable_bytes
 
-__all__ = ["check_room", "learning_bytes", "room_for_states", "shelf_for", "spare_shelf"]
-
-PACKED = 5  # bytes for each code, while words are made of them
-VOCABULARY = 8  # bytes for each weight of heads and embeddings: in float32, its code, and packed
-COPIES = 6  # of a layer's weights, in float32
-SUMS = 2 * 16  # bytes for each input: two sums in double precision, and a copy of them
-TRAINED = 4  # bytes for each weight of a block: its code, and parameters, moments, anchor by group
-DECODED = 12  # bytes for each, on each core: the weights, their gradient, one in the making
-MOMENTS = 4  # of a head's inputs, as they are and in the measure of embeddings, and two factors
-ENDS = ("lm_head", "embeddings")
-BLOCK = re.compile(r".*?\.\d+\.")
+__all__ = ["check_room", "room_for_states", "shelf_for", "spare_shelf"]
 
 
 @contextmanager
@@ -83,9 +62,9 @@ def room_for_states(
             f"{need.instead}, or more memory",
         )
     room = (free - own) // 2
-    needed = _states_bytes(kind, table, samples * length)
+    needed = states_bytes(kind, table, samples * length)
     if needed > room + disk:
-        fitting = (room + disk) // max(1, _states_bytes(kind, table, length))
+        fitting = (room + disk) // max(1, states_bytes(kind, table, length))
         raise ForgeError(
             f"{kind} needs about {readable_bytes(needed)} for what {samples} samples of {length} "
             f"tokens become, and there are {readable_bytes(room)} of memory and "
@@ -96,111 +75,3 @@ def room_for_states(
             key="samples",
         )
     return room
-
-
-def learning_bytes(kind: str, table: LayerTable, tokens: int) -> int:
-    """What the step ``kind`` will not take more than, where all states are in memory."""
-    need = NEEDS[kind]
-    return need.bytes(table) + need.outputs + _states_bytes(kind, table, tokens)
-
-
-def _states_bytes(kind: str, table: LayerTable, tokens: int) -> int:
-    width = max((e.weight.shape[-1] for e in _layers(table) if e.role == "embeddings"), default=0)
-    return 4 * tokens * width * NEEDS[kind].models
-
-
-def _layers(table: LayerTable) -> list[Layer]:
-    return [layer for layer in table.layers if layer.quantizable]
-
-
-def _hessians(table: LayerTable) -> int:
-    """Of the widest layer: sums of products of its inputs, for each expert; a factor of them; and
-    its weights."""
-    largest = _head_codes(table)
-    for layer in _layers(table):
-        *experts, rows, columns = layer.weight.shape
-        held = rows * columns * _each(layer)
-        if layer.role != "embeddings":  # what they are given are tokens
-            count = experts_at_once(experts[0], columns) if experts else 1
-            held += (count + factors(columns)) * hessian_bytes(columns)
-            held += 0 if experts else drift_bytes(columns, rows)
-        largest = max(largest, held)
-    return largest + _vocabulary_codes(table)
-
-
-def _scaled(table: LayerTable) -> int:
-    """Of the largest layer whose columns are scaled, or whose codes are handed on as they are."""
-    sizes = (int(np.prod(layer.weight.shape[-2:])) * _each(layer) for layer in _layers(table))
-    return max(sizes, default=0) + _vocabulary_codes(table)
-
-
-def _each(layer: Layer) -> int:
-    """Bytes for each weight while it is rounded. The vocabulary's are, a few rows at a time."""
-    return VOCABULARY if layer.role in ENDS else 4 * COPIES
-
-
-def _vocabulary_codes(table: LayerTable) -> int:
-    """Which stay in memory while the layers between are chosen: a byte each."""
-    return sum(int(np.prod(layer.weight.shape)) for layer in _ends(table))
-
-
-def _copies(table: LayerTable) -> int:
-    """Of the largest layer's weight, or one expert's."""
-    sizes = (layer.weight.shape[-2] * layer.weight.shape[-1] for layer in _layers(table))
-    return 4 * COPIES * max(sizes, default=0)
-
-
-def _sums(table: LayerTable) -> int:
-    """Of squares and of values of what comes into every layer and expert, and the same once more
-    while they are kept; and of products of what comes into heads, be they layers of their own or
-    embeddings."""
-    inputs = sum(int(np.prod(e.weight.shape)) // e.weight.shape[-2] for e in _layers(table))
-    return SUMS * inputs + sum(8 * head.weight.shape[-1] ** 2 for head in _ends(table))
-
-
-def _head_codes(table: LayerTable) -> int:
-    """Of the largest head: the moments of its inputs, their factor, and its codes while they are
-    packed."""
-    sizes = (head.weight.shape[-2:] for head in _ends(table))
-    return max((8 * n * n * MOMENTS + PACKED * m * n for m, n in sizes), default=0)
-
-
-def _ends(table: LayerTable) -> list[Layer]:
-    return [layer for layer in _layers(table) if layer.role in ENDS]
-
-
-def _block(table: LayerTable) -> int:
-    """Of the block with most weights, or of the head behind the last one."""
-    sizes: Counter[str] = Counter()
-    layers = _layers(table)
-    untied = any(layer.role == "lm_head" for layer in layers)
-    for layer in layers:
-        within = BLOCK.match(layer.path)
-        if layer.role != "embeddings" or not untied:
-            sizes[within.group() if within else layer.path] += int(np.prod(layer.weight.shape))
-    lanes = cores() if backend() == "cpu" else 1
-    return max(sizes.values(), default=0) * (TRAINED + DECODED * lanes)
-
-
-@dataclass(frozen=True)
-class _Need:
-    """``bytes`` that a step holds besides states, for ``what``; ``instead``: what takes less; how
-    many ``models`` have states; the most that ``outputs`` of layers take."""
-
-    bytes: Callable[[LayerTable], int]
-    what: str
-    instead: str = "use method: rtn with scales: search"
-    models: int = 1
-    outputs: int = 0
-
-
-PLAINER = "use method: rtn with scales: minmax"
-WITHOUT = "leave refine: dwq out, or take rtn in the place of method: dwq"
-NEEDS = {
-    "calibrate": _Need(_sums, "its sums", PLAINER),
-    "heads": _Need(_head_codes, "its largest head", PLAINER, models=0),
-    "awq": _Need(_scaled, "its largest layer", outputs=OUTPUT_BYTES),
-    "gptq": _Need(_hessians, "its widest layer alone", models=2, outputs=OUTPUT_BYTES),
-    "dwq": _Need(_block, "its largest block", WITHOUT, models=2),
-    "sensitivity": _Need(_copies, "its largest layer"),
-}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from mlxforge.calibrate.memory import learning_bytes
+from mlxforge.calibrate.needs import learning_bytes
 from mlxforge.models.device import backend
 from mlxforge.models.layers.size import ModelSize
 from mlxforge.models.layers.table import LayerTable

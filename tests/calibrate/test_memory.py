@@ -9,7 +9,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlxforge.calibrate.memory import learning_bytes, room_for_states, shelf_for
+from mlxforge.calibrate.memory import room_for_states, shelf_for
+from mlxforge.calibrate.needs import learning_bytes
 from mlxforge.calibrate.statistics import write_statistics
 from mlxforge.errors import ForgeError
 from mlxforge.models.layers.inspect import inspect_model
