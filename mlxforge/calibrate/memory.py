@@ -21,7 +21,7 @@ from mlxforge.models.memory import available_bytes
 from mlxforge.recipe.methods import FEWEST_TOKENS
 from mlxforge.units import readable_bytes
 
-__all__ = ["check_room", "room_for_states", "shelf_for", "spare_shelf"]
+__all__ = ["check_room", "lanes_for", "room_for_states", "shelf_for", "spare_shelf"]
 
 
 @contextmanager
@@ -40,6 +40,13 @@ def spare_shelf(out: Path) -> Iterator[Shelf]:
     """The same for a step that holds little else by then, and needs no more than there is."""
     with TemporaryDirectory(prefix="states-", dir=out) as folder:
         yield Shelf(available_bytes() // 2, Path(folder))
+
+
+def lanes_for(kind: str, table: LayerTable, free: int) -> int:
+    """On how many cores of a CPU the step ``kind`` may work at a time, where ``free`` bytes may be
+    taken: half of what it leaves on one is for the others, as the other half is for states."""
+    need = NEEDS[kind]
+    return 1 + max(0, (free - need.bytes(table)) // 2) // max(1, need.lane(table))
 
 
 def check_room(kind: str, table: LayerTable) -> None:

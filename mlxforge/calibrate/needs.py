@@ -36,7 +36,8 @@ BLOCK = re.compile(r".*?\.\d+\.")
 def learning_bytes(kind: str, table: LayerTable, tokens: int) -> int:
     """What the step ``kind`` will not take more than, where all states are in memory."""
     need = NEEDS[kind]
-    return need.bytes(table) + need.outputs + states_bytes(kind, table, tokens)
+    lanes = (cores() - 1) * need.lane(table) if backend() == "cpu" else 0
+    return need.bytes(table) + need.outputs + lanes + states_bytes(kind, table, tokens)
 
 
 def states_bytes(kind: str, table: LayerTable, tokens: int) -> int:
@@ -105,8 +106,22 @@ def _ends(table: LayerTable) -> list[Layer]:
     return [layer for layer in _layers(table) if layer.role in ENDS]
 
 
-def _block(table: LayerTable) -> int:
-    """Of the block with most weights, or of the head behind the last one."""
+def _trained(table: LayerTable) -> int:
+    """Of the largest block, on one core."""
+    return (TRAINED + DECODED) * _block_weights(table)
+
+
+def _lane(table: LayerTable) -> int:
+    """Of the largest block, on each further core."""
+    return DECODED * _block_weights(table)
+
+
+def _none(table: LayerTable) -> int:
+    return 0
+
+
+def _block_weights(table: LayerTable) -> int:
+    """How many the block with most of them has, or the head behind the last one."""
     sizes: Counter[str] = Counter()
     layers = _layers(table)
     untied = any(layer.role == "lm_head" for layer in layers)
@@ -114,20 +129,21 @@ def _block(table: LayerTable) -> int:
         within = BLOCK.match(layer.path)
         if layer.role != "embeddings" or not untied:
             sizes[within.group() if within else layer.path] += int(np.prod(layer.weight.shape))
-    lanes = cores() if backend() == "cpu" else 1
-    return max(sizes.values(), default=0) * (TRAINED + DECODED * lanes)
+    return max(sizes.values(), default=0)
 
 
 @dataclass(frozen=True)
 class Need:
     """``bytes`` that a step holds besides states, for ``what``; ``instead``: what takes less; how
-    many ``models`` have states; the most that ``outputs`` of layers take."""
+    many ``models`` have states; the most that ``outputs`` of layers take; ``lane``: bytes for each
+    core of a CPU but one, as far as there is room."""
 
     bytes: Callable[[LayerTable], int]
     what: str
     instead: str = "use method: rtn with scales: search"
     models: int = 1
     outputs: int = 0
+    lane: Callable[[LayerTable], int] = _none
 
 
 PLAINER = "use method: rtn with scales: minmax"
@@ -137,7 +153,7 @@ NEEDS = {
     "heads": Need(_head_codes, "its largest head", PLAINER, models=0),
     "awq": Need(_scaled, "its largest layer", outputs=OUTPUT_BYTES),
     "gptq": Need(_hessians, "its widest layer alone", models=2, outputs=OUTPUT_BYTES),
-    "dwq": Need(_block, "its largest block", WITHOUT, models=2),
+    "dwq": Need(_trained, "its largest block", WITHOUT, models=2, lane=_lane),
     "sensitivity": Need(_copies, "its largest layer"),
 }
 """By the kinds of the steps."""

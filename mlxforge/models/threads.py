@@ -54,11 +54,11 @@ def uncompiled() -> Iterator[None]:
 
 
 class Lanes:
-    """As many streams as there are cores; on a GPU its one stream."""
+    """As many streams as there are cores, or ``most`` of them; on a GPU its one stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
         self.on_cpu = on_cpu()
-        self.count = cores() if self.on_cpu else 1
+        self.count = min(cores(), most or cores()) if self.on_cpu else 1
         self._streams = [mx.new_stream(mx.default_device()) for _ in range(self.count)]
 
     def each(self, jobs: Iterable[Callable[[], T]]) -> Iterator[T]:

@@ -39,12 +39,13 @@ class Dwq(Learned):
         from mlxforge.calibrate.distill.verdict import judge
         from mlxforge.calibrate.importances import read_importances
         from mlxforge.calibrate.kept import Kept
-        from mlxforge.calibrate.memory import shelf_for, spare_shelf
+        from mlxforge.calibrate.memory import lanes_for, shelf_for, spare_shelf
         from mlxforge.models.layers.assign import affine_schemes, assign
         from mlxforge.models.layers.inspection import Inspection
+        from mlxforge.models.memory import available_bytes
         from mlxforge.models.scoring.loading import load_for_scoring
         from mlxforge.models.streaming.tensors import open_tensors
-        from mlxforge.models.threads import one_thread_per_product
+        from mlxforge.models.threads import Lanes, one_thread_per_product
         from mlxforge.models.writing.chosen import read_chosen
         from mlxforge.quantize.moved import Moved
 
@@ -61,7 +62,8 @@ class Dwq(Learned):
         if "chosen" in inputs:
             with read_chosen(inputs["chosen"]) as chosen:
                 changed, moved = chosen.tensors, chosen.moved()
-        pair = Pair(source, student, tensors, batches, importances, moved)
+        lanes = Lanes(lanes_for(self.kind, table, available_bytes()))
+        pair = Pair(source, student, tensors, batches, importances, moved, lanes)
         kept = Kept(inputs["checkpoints"])
         with one_thread_per_product():
             with shelf_for(self.kind, table, windows, out) as shelf:

@@ -9,14 +9,16 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlxforge.calibrate.memory import room_for_states, shelf_for
-from mlxforge.calibrate.needs import learning_bytes
+from mlxforge.calibrate.memory import lanes_for, room_for_states, shelf_for
+from mlxforge.calibrate.needs import NEEDS, learning_bytes
 from mlxforge.calibrate.statistics import write_statistics
 from mlxforge.errors import ForgeError
 from mlxforge.models.layers.inspect import inspect_model
 from mlxforge.models.layers.table import Layer, LayerTable, Tensor
 from mlxforge.models.scoring.loading import load_for_scoring
 from mlxforge.models.source.load import load_source
+from mlxforge.models.threads import Lanes
+from mlxforge.models.writing.parallel import cores
 from tests.checkpoints import PLAIN, write
 
 
@@ -72,6 +74,16 @@ def test_a_large_vocabulary_is_not_counted_as_if_it_were_scaled(
     with pytest.raises(ForgeError, match=f"{kind} needs about"):
         room_for_states(kind, table, 0, 0, int(least), 0)
     room_for_states(kind, table, 0, 0, int(most), 0)
+
+
+def test_training_takes_fewer_cores_where_memory_has_no_room_for_all(table: LayerTable) -> None:
+    need = NEEDS["dwq"]
+    one, lane = need.bytes(table), need.lane(table)
+    assert room_for_states("dwq", table, 0, 0, one, 0) == 0  # one core is enough
+    for free, lanes in ((0, 1), (one, 1), (one + 2 * lane - 1, 1), (one + 2 * lane, 2)):
+        assert lanes_for("dwq", table, free) == lanes
+    assert lanes_for("dwq", table, one + 126 * lane) == 64
+    assert Lanes(1).count == 1 and Lanes(10**6).count == Lanes().count == cores()
 
 
 def test_the_sums_of_every_expert_are_counted(tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ class Stage:
 
 class Pair:
     """``tensors`` are those of the quantized model's files, ``importances`` what comes into the
-    source's layers, ``moved`` the scales that layers were given before they were rounded."""
+    source's layers, ``moved`` the scales that layers were given before they were rounded; ``lanes``
+    are as many as there are cores, unless there is room for fewer."""
 
     def __init__(
         self,
@@ -86,9 +87,10 @@ class Pair:
         batches: Batches,
         importances: Mapping[str, Importance],
         moved: Mapping[str, Moved] = NOTHING,
+        lanes: Lanes | None = None,
     ) -> None:
         self.batches = batches
-        self.lanes = Lanes()
+        self.lanes = lanes or Lanes()
         probe = batches.tokens[0][:1, :PROBE]
         self.source, self.student = Blocks(source, probe), Blocks(student, probe)
         self.whole = self.source.whole or self.student.whole

@@ -19,6 +19,7 @@ from mlxforge.calibrate.kept import Kept
 from mlxforge.calibrate.shelf import Shelf
 from mlxforge.errors import ForgeError
 from mlxforge.models.scoring.leaves.trained import multiplied_by
+from mlxforge.models.threads import Lanes
 from tests.calibrate.distill.common import WINDOWS, pair_of, quiet, rounded, settings, trained
 from tests.checkpoints import PLAIN, write
 from tests.checkpoints.hybrid import HYBRID
@@ -167,6 +168,21 @@ def test_a_batch_may_be_cut_for_several_cores(
     cut = trained(source, start, settings(2, scope=scope), tmp_path / "cut")
     for number, found in whole.items():
         assert cut[number].after == pytest.approx(found.after, rel=1e-3)
+
+
+@pytest.mark.parametrize("scope", ["blocks", "model"])
+def test_how_many_cores_take_part_changes_nothing(
+    scope: str, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlxforge.calibrate.distill.pair.PART_TOKENS", 24)
+    monkeypatch.setattr("mlxforge.models.threads.cores", lambda: 3)
+    found = []
+    for most in (1, 3):
+        pair = pair_of(*models("llama"))
+        pair.lanes = Lanes(most)
+        (tmp_path / str(most)).mkdir()
+        found.append(train(pair, settings(2, scope=scope), Kept(tmp_path / str(most)), quiet))
+    assert same(*found)
 
 
 class Killed(Exception):
