@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def draw(measured: Measured, file: Path) -> None:
     tab20 = matplotlib.colormaps["tab20"]
     shades = [tab20(number) for number in range(20)]
     colours = (*shades[::2], *shades[1::2])  # more lines than plain colours
-    for colour, ((side, method), points) in zip(colours, lines.items(), strict=False):
+    for colour, ((side, method), points) in zip(cycle(colours), lines.items(), strict=False):
         sizes, divergences, parts = zip(*points, strict=True)
         label = method if side == "ours" else f"mlx_lm {method}"
         how = {"color": colour, "linewidth": 1.2, "markersize": 5}

@@ -72,7 +72,7 @@ def _scaled(table: LayerTable) -> int:
 
 
 def _each(layer: Layer) -> int:
-    """Bytes for each weight while it is rounded. The vocabulary's are, a few rows at a time."""
+    """Bytes for each weight while it is rounded; the vocabulary is, a few rows at a time."""
     return VOCABULARY if layer.role in ENDS else 4 * COPIES
 
 

@@ -16,11 +16,15 @@ import mlx.nn as nn
 
 from mlxforge.models.exchanged import exchanged
 
-__all__ = ["Tell", "observed"]
+__all__ = ["Enough", "Tell", "observed"]
 
 Tell = Callable[[str, mx.array, mx.array | None], None]
 """Path of the layer, its inputs [..., columns], and for experts which of them [...] each row of
 inputs goes to."""
+
+
+class Enough(Exception):
+    """For a Tell to raise: what is watched for is known, and nothing after it need run."""
 
 
 @contextmanager

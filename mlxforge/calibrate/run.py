@@ -20,7 +20,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from mlxforge.calibrate.observe import observed
+from mlxforge.calibrate.observe import Enough, observed
 from mlxforge.calibrate.outputs import OUTPUT_BYTES
 from mlxforge.calibrate.passage import Passage
 from mlxforge.calibrate.shelf import Shelf, States
@@ -37,10 +37,6 @@ __all__ = ["Run"]
 WAVE_TOKENS = 1024
 
 T = TypeVar("T")
-
-
-class _Enough(Exception):
-    """What the last layer is given is known, and nothing after it need run."""
 
 
 class Run:
@@ -105,7 +101,7 @@ class Run:
         def tell(path: str, x: mx.array, chosen: mx.array | None) -> None:
             own.found.append((path, look(path, x, chosen)))
             if path in last:
-                raise _Enough
+                raise Enough
 
         for index in range(first, main.count):
             main.enter(index)
@@ -115,7 +111,7 @@ class Run:
 
                 def through(wave: int) -> tuple[Any, list[tuple[str, T]]]:
                     own.found, after = [], None
-                    with suppress(_Enough):
+                    with suppress(Enough):
                         after = run(wave)
                         mx.eval(after)
                     return after, own.found

@@ -15,7 +15,7 @@ import mlx.core as mx
 
 from mlxforge.calibrate.drifts import Weigh
 from mlxforge.calibrate.hessians import Given, Hessian, Sums, drift_sums, experts_at_once
-from mlxforge.calibrate.observe import observed
+from mlxforge.calibrate.observe import Enough, observed
 from mlxforge.calibrate.passage import Passage
 from mlxforge.calibrate.run import Run
 from mlxforge.models.scoring.leaves.fixed import expert_count, forget_weight
@@ -23,10 +23,6 @@ from mlxforge.models.scoring.leaves.fixed import expert_count, forget_weight
 __all__ = ["Stage", "Stages"]
 
 Stage = tuple[str, ...]
-
-
-class _Enough(Exception):
-    """What a stage is given is known, and nothing after it need run."""
 
 
 class Stages:
@@ -96,7 +92,7 @@ class Stages:
 
         def found(path: str, x: mx.array, chosen: mx.array | None) -> None:
             own.found = x, chosen
-            raise _Enough
+            raise Enough
 
         with ExitStack() as stack:
             for passage in passages:
@@ -106,7 +102,7 @@ class Stages:
             def look(wave: int) -> list[Given]:
                 given: list[Given] = []
                 for run in runs:
-                    with suppress(_Enough):
+                    with suppress(Enough):
                         run(wave)
                         continue  # the wave does not come there
                     mx.eval(own.found)

@@ -40,13 +40,18 @@ def promised() -> str:
     system, asked = platform.system(), os.environ.get("MLXFORGE_BLAS")
     if system == "Darwin":
         return "Accelerate"
-    return Path(asked).resolve().name if asked and system == "Linux" else _first(system)
+    return _file_name(asked) if asked and system == "Linux" else _first(system)
 
 
 @lru_cache
 def _first(system: str) -> str:
-    found = map(Path, _candidates()) if system == "Linux" else iter(())
-    return next((path.resolve().name for path in found), REFERENCE)
+    found = _candidates() if system == "Linux" else iter(())
+    return next(map(_file_name, found), REFERENCE)
+
+
+def _file_name(library: str) -> str:
+    """Without a folder it is looked for where the system has libraries, not here."""
+    return Path(library).resolve().name if os.sep in library else library
 
 
 def load_blas() -> str | None:

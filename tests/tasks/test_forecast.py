@@ -88,12 +88,10 @@ def test_rates_of_one_model_tell_of_another_by_its_size(
     )
     workspace.build("small")
     (artifact,) = workspace.artifacts("quantize")
-    path = artifact / "manifest.json"
-    manifest = json.loads(path.read_text())
-    size = manifest["files"]["model.safetensors"]["size"]
-    manifest["work"] = {"bytes": {"done": size, "seconds": 20.0}}
-    path.chmod(0o644)
-    path.write_text(json.dumps(manifest))
+    size = json.loads((artifact / "manifest.json").read_text())["files"]["model.safetensors"][
+        "size"
+    ]
+    say(workspace, "quantize", work={"bytes": {"done": size, "seconds": 20.0}})
     again, more = lines(workspace, "again"), lines(workspace, "large")
     assert again["time"] == "quantize about 20 s"
     minutes = round(20 * parameters(more) / parameters(again) / 60)
@@ -110,11 +108,7 @@ def test_what_a_head_takes_is_told_of_another_width(
         workspace.recipe(f"searched-{bits}", f"source: {{path: {source}}}\n{section}\n")
     assert "heads not measured here yet" in lines(workspace, "searched-4")["time"]
     workspace.build("searched-4")
-    (artifact,) = workspace.artifacts("heads")
-    path = artifact / "manifest.json"
-    manifest = json.loads(path.read_text())
-    path.chmod(0o644)
-    path.write_text(json.dumps(manifest | {"seconds": 70.0}))
+    say(workspace, "heads", seconds=70.0)
     told = lines(workspace, "searched-3")["time"].split(", ")
     assert told[0] == "heads about 70 s" and told[1].startswith("quantize about ")
 
@@ -128,13 +122,18 @@ def test_training_takes_its_time_by_iteration(
         section = f"{{method: dwq, bits: 3, dwq: {{iterations: {iterations}, batch_size: 2}}}}"
         workspace.recipe(f"for-{iterations}", f"{given}quantize: {section}\n")
     workspace.build("for-2")
-    (artifact,) = workspace.artifacts("dwq")
+    say(workspace, "dwq", seconds=60.0)
+    minutes = round((3 * 40 * 2 + 2 * 8) / (3 * 2 * 2 + 2 * 8))
+    assert f"dwq about {minutes} min" in lines(workspace, "for-40")["time"]
+
+
+def say(workspace: Workspace, kind: str, **facts: object) -> None:
+    """In the manifest of the one artifact of this kind."""
+    (artifact,) = workspace.artifacts(kind)
     path = artifact / "manifest.json"
     manifest = json.loads(path.read_text())
     path.chmod(0o644)
-    path.write_text(json.dumps(manifest | {"seconds": 60.0}))
-    minutes = round((3 * 40 * 2 + 2 * 8) / (3 * 2 * 2 + 2 * 8))
-    assert f"dwq about {minutes} min" in lines(workspace, "for-40")["time"]
+    path.write_text(json.dumps(manifest | facts))
 
 
 def parameters(told: dict[str, str]) -> int:

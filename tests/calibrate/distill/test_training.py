@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -15,7 +16,7 @@ from mlxforge.calibrate.distill.pair import deal
 from mlxforge.calibrate.distill.solve import Solved, keep_values
 from mlxforge.calibrate.distill.train import train
 from mlxforge.calibrate.distill.verdict import judge
-from mlxforge.calibrate.kept import Kept
+from mlxforge.calibrate.kept import Kept, Pace
 from mlxforge.calibrate.shelf import Shelf
 from mlxforge.errors import ForgeError
 from mlxforge.models.scoring.leaves.trained import multiplied_by
@@ -105,11 +106,11 @@ def test_training_of_a_whole_model_is_there_until_all_of_it_is_kept(
     source, start = models("llama")
     wanted = settings(3, scope="model")
     whole = trained(source, start, wanted, tmp_path / "whole")
-    monkeypatch.setattr("mlxforge.calibrate.kept.EVERY", 0)
+    monkeypatch.setattr(Pace, "due", lambda pace: True)
     (tmp_path / "killed").mkdir()
 
-    def once(*told: object) -> None:
-        keep_values(*told)  # type: ignore[arg-type]
+    def once(*told: Any) -> None:
+        keep_values(*told)
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
