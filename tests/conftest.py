@@ -31,6 +31,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["MLXFORGE_TESTS_IMPORTS"] = kept.name
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Random checkpoints are the same ones, whatever ran before in this process."""
+    if "mlx.core" in sys.modules:
+        sys.modules["mlx.core"].random.seed(1)
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One more than there are cores: a test waits for disks, and for servers that stall."""
     return (os.cpu_count() or 1) + 1
