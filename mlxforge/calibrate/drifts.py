@@ -13,12 +13,17 @@ import numpy.typing as npt
 from mlxforge.calibrate.panels import PANEL, by_panels
 from mlxforge.quantize.cpu import on_cpu
 
-__all__ = ["Drift", "DriftSums", "Weigh"]
+__all__ = ["Drift", "DriftSums", "Lefts", "Weigh"]
 
 Weigh = Callable[[str], mx.array]
-"""The weight of the layer at a path, float32 [rows, columns]."""
+"""The weight of the layer at a path, [rows, columns]."""
 
 Floats = npt.NDArray[np.float32]
+
+Lefts = Mapping[str, mx.array | Floats]
+"""What is multiplied by the x to be added: (s - x)^T, or W (s - x)^T by path."""
+
+ALL = ""  # in the place of a path: one matrix for all layers
 
 
 @dataclass(frozen=True)
@@ -48,45 +53,51 @@ class DriftSums:
         dtype: type[np.floating],
         weights: Mapping[str, mx.array] | None = None,
     ) -> None:
-        self._matrix = np.zeros((columns, columns), dtype) if weights is None else None
-        self._weights = weights or {}
-        self._products = {
-            path: np.zeros(weight.shape, np.float32) for path, weight in self._weights.items()
-        }
+        self._weights = weights
+        self._sums: dict[str, npt.NDArray[np.floating]] = (
+            {ALL: np.zeros((columns, columns), dtype)}
+            if weights is None
+            else {path: np.zeros(weight.shape, np.float32) for path, weight in weights.items()}
+        )
 
-    def add(self, meant: mx.array, given: mx.array) -> None:
-        """Of some tokens, each float32 [tokens, columns]."""
-        drift = meant - given
-        mx.eval(drift)
-        if self._matrix is not None:
-            _add(self._matrix, drift, given)
-        for path, weight in self._weights.items():
-            _add(self._products[path], drift, given, weight)
+    def look(self, drift: mx.array) -> Lefts:
+        """What ``add`` wants of s - x, float32 [tokens, columns]. Any thread may ask."""
+        if self._weights is None:
+            return {ALL: drift.T if not on_cpu() else np.asarray(drift).T}
+        return {path: _products(weight, drift) for path, weight in self._weights.items()}
+
+    def add(self, lefts: Lefts, given: mx.array) -> None:
+        """``given``: the x, float32 [tokens, columns]."""
+        for path, left in lefts.items():
+            total = self._sums[path]
+            if isinstance(left, mx.array):
+                total += np.asarray(left @ given)
+            else:
+                by_panels(partial(_add_panel, total, left, np.asarray(given)), len(total))
 
     def mean(self, tokens: int) -> Drift:
         """The sums are gone then."""
-        matrix, products = self._matrix, self._products
-        self._matrix, self._products, self._weights = None, {}, {}
-        for total in (*products.values(), *(() if matrix is None else (matrix,))):
+        sums, self._sums, self._weights = self._sums, {}, {}
+        for total in sums.values():
             total /= max(tokens, 1)
-        return Drift(None if matrix is None else matrix.astype(np.float32, copy=False), products)
+        matrix = sums.pop(ALL, None)
+        if matrix is None:
+            return Drift(products=sums)
+        return Drift(matrix.astype(np.float32, copy=False))
 
 
-def _add(
-    total: np.ndarray, drift: mx.array, given: mx.array, weight: mx.array | None = None
-) -> None:
-    """drift^T given, or weight drift^T given."""
+def _products(weight: mx.array, drift: mx.array) -> mx.array | Floats:
+    """Of a weight [rows, columns] with every drift: float32 [rows, tokens]."""
     if not on_cpu():
-        left = drift.T if weight is None else weight @ drift.T
-        total += np.asarray(left @ given)
-        return
-    own = None if weight is None else np.asarray(weight)
-    by_panels(partial(_add_panel, total, np.asarray(drift), np.asarray(given), own), len(total))
+        return weight.astype(mx.float32) @ drift.T
+    turned = np.asarray(drift).T
+    found = np.empty((len(weight), len(drift)), np.float32)
+    for at in range(0, len(weight), PANEL):
+        part = slice(at, at + PANEL)
+        np.matmul(np.asarray(weight[part].astype(mx.float32)), turned, out=found[part])
+    return found
 
 
-def _add_panel(
-    total: np.ndarray, drift: np.ndarray, given: np.ndarray, weight: np.ndarray | None, at: int
-) -> None:
+def _add_panel(total: np.ndarray, left: np.ndarray, given: np.ndarray, at: int) -> None:
     part = slice(at, at + PANEL)
-    left = drift[:, part].T if weight is None else weight[part] @ drift.T
-    total[part] += left @ given
+    total[part] += left[part] @ given

@@ -45,7 +45,8 @@ class HeadSums:
             return
         if own not in self._sums:
             self._sums[own] = Sums(self._columns[own])
-        self._sums[own].add(given)
+        sums = self._sums[own]
+        sums.add(sums.look(given))
 
     def write(self, folder: Path) -> None:
         means = {

@@ -4,13 +4,13 @@ what the source would give it."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import mlx.core as mx
 import numpy as np
 
-from mlxforge.calibrate.drifts import Drift, DriftSums, Weigh
+from mlxforge.calibrate.drifts import Drift, DriftSums, Lefts, Weigh
 from mlxforge.calibrate.finite import check_inputs
 from mlxforge.calibrate.panels import PANEL, by_panels
 from mlxforge.quantize.cpu import on_cpu
@@ -94,6 +94,16 @@ def _as_products(columns: int, rows: int) -> bool:
     return columns > WIDE and rows < columns
 
 
+@dataclass(frozen=True)
+class Seen:
+    """Of a wave the ``rows`` that a layer was given, float32 [n, columns], to which expert each
+    goes (``owner``), and what its drift is summed from."""
+
+    rows: mx.array
+    owner: np.ndarray | None
+    lefts: Lefts = field(default_factory=dict)
+
+
 class Sums:
     """Sums of products of inputs, float32 for a wave and over waves as ``precision`` says: of a
     plain layer, or of the experts from ``first`` on, ``count`` of them. ``drifts``: of a plain
@@ -111,17 +121,26 @@ class Sums:
         self._drifts = drifts
         self._tokens = [0] * (count or 1)
 
-    def add(self, given: Given, meant: Given | None = None) -> None:
-        """``meant`` is what the source gives a plain layer for the same tokens."""
+    def look(self, given: Given, meant: Given | None = None) -> Seen:
+        """What ``add`` wants of a wave; ``meant`` is what the source gives a plain layer for the
+        same tokens. Any thread may ask."""
         rows, owner = _routed(*given)
+        if self._drifts is None or meant is None:
+            return Seen(rows, owner)
+        drift = _routed(*meant)[0] - rows
+        mx.eval(drift)
+        return Seen(rows, owner, self._drifts.look(drift))
+
+    def add(self, seen: Seen) -> None:
+        rows, owner = seen.rows, seen.owner
         if self._experts is not None and owner is not None:
             for expert in np.intersect1d(owner, self._experts):
                 mine = mx.array(np.flatnonzero(owner == expert))
                 self._add(int(expert) - self._experts.start, rows[mine])
             return
         self._add(0, rows)
-        if self._drifts is not None and meant is not None:
-            self._drifts.add(_routed(*meant)[0], rows)
+        if self._drifts is not None:
+            self._drifts.add(seen.lefts, rows)
 
     def _add(self, place: int, rows: mx.array) -> None:
         total, _ = self._totals[place]

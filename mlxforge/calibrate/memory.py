@@ -1,6 +1,6 @@
 """Where a method has room for what it holds while it learns; told before it begins.
 
-What blocks hand on is in memory as far as there is room beside the rest, and on disk beyond that.
+What blocks hand on is on disk, but for a little, and in memory where the disk has no room for it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from mlxforge.calibrate.needs import NEEDS, states_bytes
+from mlxforge.calibrate.needs import NEEDS, shelf_bytes, states_bytes
 from mlxforge.calibrate.shelf import Shelf
 from mlxforge.errors import ForgeError
 from mlxforge.models.layers.table import LayerTable
@@ -23,6 +23,8 @@ from mlxforge.units import readable_bytes
 
 __all__ = ["check_room", "lanes_for", "room_for_states", "shelf_for", "spare_shelf"]
 
+ON_DISK = 4 << 30  # bytes, at most, of what could be computed again
+
 
 @contextmanager
 def shelf_for(kind: str, table: LayerTable, windows: np.ndarray, out: Path) -> Iterator[Shelf]:
@@ -31,8 +33,10 @@ def shelf_for(kind: str, table: LayerTable, windows: np.ndarray, out: Path) -> I
     samples, length = windows.shape
     free, disk = available_bytes(), shutil.disk_usage(out).free
     room = room_for_states(kind, table, samples, length, free, disk)
+    left = disk - states_bytes(kind, table, samples * length)
     with TemporaryDirectory(prefix="states-", dir=out) as folder:
-        yield Shelf(room, Path(folder))
+        memory = min(room, max(shelf_bytes(kind, table), -left))
+        yield Shelf(memory, Path(folder), spare=min(max(0, left) // 2, ON_DISK))
 
 
 @contextmanager

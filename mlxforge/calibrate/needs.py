@@ -15,12 +15,11 @@ from mlxforge.calibrate.hessians import (
     factors,
     hessian_bytes,
 )
-from mlxforge.calibrate.outputs import OUTPUT_BYTES
 from mlxforge.models.device import backend
 from mlxforge.models.layers.table import Layer, LayerTable
 from mlxforge.models.writing.parallel import cores
 
-__all__ = ["NEEDS", "Need", "learning_bytes", "states_bytes"]
+__all__ = ["NEEDS", "Need", "learning_bytes", "shelf_bytes", "states_bytes"]
 
 PACKED = 5  # bytes for each code, while words are made of them
 VOCABULARY = 8  # bytes for each weight of heads and embeddings: in float32, its code, and packed
@@ -29,15 +28,24 @@ SUMS = 2 * 16  # bytes for each input: two sums in double precision, and a copy 
 TRAINED = 4  # bytes for each weight of a block: its code, and parameters, moments, anchor by group
 DECODED = 12  # bytes for each, on each core: the weights, their gradient, one in the making
 MOMENTS = 4  # of a head's inputs, as they are and in the measure of embeddings, and two factors
+SHELF, TOGETHER = 16 << 20, 640 << 20  # bytes: of a shelf at least, with the rest at most
 ENDS = ("lm_head", "embeddings")
 BLOCK = re.compile(r".*?\.\d+\.")
 
 
 def learning_bytes(kind: str, table: LayerTable, tokens: int) -> int:
-    """What the step ``kind`` will not take more than, where all states are in memory."""
+    """What the step ``kind`` will not take more than, where the disk has room for states."""
     need = NEEDS[kind]
     lanes = (cores() - 1) * need.lane(table) if backend() == "cpu" else 0
-    return need.bytes(table) + need.outputs + lanes + states_bytes(kind, table, tokens)
+    shelf = shelf_bytes(kind, table)
+    if not need.outputs:
+        shelf = min(shelf, states_bytes(kind, table, tokens))
+    return need.bytes(table) + lanes + shelf
+
+
+def shelf_bytes(kind: str, table: LayerTable) -> int:
+    """Of what the step ``kind`` puts on a shelf so much is in memory, the rest on disk."""
+    return max(SHELF, TOGETHER - NEEDS[kind].bytes(table))
 
 
 def states_bytes(kind: str, table: LayerTable, tokens: int) -> int:
@@ -135,14 +143,14 @@ def _block_weights(table: LayerTable) -> int:
 @dataclass(frozen=True)
 class Need:
     """``bytes`` that a step holds besides states, for ``what``; ``instead``: what takes less; how
-    many ``models`` have states; the most that ``outputs`` of layers take; ``lane``: bytes for each
-    core of a CPU but one, as far as there is room."""
+    many ``models`` have states; whether ``outputs`` of layers are beside them; ``lane``: bytes for
+    each core of a CPU but one, as far as there is room."""
 
     bytes: Callable[[LayerTable], int]
     what: str
     instead: str = "use method: rtn with scales: search"
     models: int = 1
-    outputs: int = 0
+    outputs: bool = False
     lane: Callable[[LayerTable], int] = _none
 
 
@@ -151,8 +159,8 @@ WITHOUT = "leave refine: dwq out, or take rtn in the place of method: dwq"
 NEEDS = {
     "calibrate": Need(_sums, "its sums", PLAINER),
     "heads": Need(_head_codes, "its largest head", PLAINER, models=0),
-    "awq": Need(_scaled, "its largest layer", outputs=OUTPUT_BYTES),
-    "gptq": Need(_hessians, "its widest layer alone", models=2, outputs=OUTPUT_BYTES),
+    "awq": Need(_scaled, "its largest layer", outputs=True),
+    "gptq": Need(_hessians, "its widest layer alone", models=2, outputs=True),
     "dwq": Need(_trained, "its largest block", WITHOUT, models=2, lane=_lane),
     "sensitivity": Need(_copies, "its largest layer"),
 }

@@ -2,8 +2,8 @@
 
 A block is run once for each of its stages, and each time the layers of all stages before would
 multiply the same inputs by the same weights, and attention would weigh the same values. What they
-made is given back instead, as far as it has room. Where a weight has been exchanged since, it is
-computed again.
+made is given back instead, as far as a shelf has room. Where a weight has been exchanged since, it
+is computed again.
 """
 
 from __future__ import annotations
@@ -16,31 +16,30 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from mlxforge.calibrate.shelf import Place, Shelf
 from mlxforge.models.exchanged import called_as
 
-__all__ = ["OUTPUT_BYTES", "Outputs"]
-
-OUTPUT_BYTES = 512 << 20  # of what layers have made in the block in hand, by default
+__all__ = ["Outputs"]
 
 
 class Outputs:
-    """``modules`` are those of the model, by path; ``budget``: for how many bytes there is room."""
+    """``modules`` are those of the model, by path; what they make is on ``shelf``."""
 
-    def __init__(self, modules: Mapping[str, nn.Module], budget: int) -> None:
+    def __init__(self, modules: Mapping[str, nn.Module], shelf: Shelf) -> None:
         self._modules = modules
-        self._budget = self._left = budget
-        self._known: dict[Hashable, tuple[tuple[object, ...], mx.array]] = {}
+        self._shelf = shelf
+        self._known: dict[Hashable, tuple[tuple[object, ...], Place]] = {}
         self._own = threading.local()
-        self._guard = threading.Lock()
         self._passed: list[str] = []
         self._once: list[str] = []
 
     def clear(self) -> None:
         """A block is done."""
+        for _, place in self._known.values():
+            place.leave()
         self._known.clear()
         self._passed.clear()
         self._once.clear()
-        self._left = self._budget
 
     def passed(self, path: str, once: bool) -> None:
         """A layer will not be the last one of a run any more; ``once``: the block has one use of
@@ -101,17 +100,14 @@ class Outputs:
         self, key: Hashable, made_of: tuple[object, ...], make: Callable[[], mx.array]
     ) -> mx.array:
         """What is known under ``key`` if it was made of these, or the first of these."""
-        parts, found = self._known.get(key, ((), None))
-        if found is not None and all(a is b for a, b in zip(parts, made_of, strict=False)):
-            return found[...]  # some models change in place what they are given
+        parts, place = self._known.get(key, ((), None))
+        if place is not None:
+            if all(a is b for a, b in zip(parts, made_of, strict=False)):
+                known: mx.array = place.read()
+                return known[...]  # some models change in place what they are given
+            del self._known[key]
+            place.leave()
         made = make()
-        with self._guard:  # keys are each thread's own, the room is not
-            if found is not None:
-                del self._known[key]
-                self._left += found.nbytes
-            if room := made.nbytes <= self._left:
-                self._left -= made.nbytes
-        if room:
-            mx.eval(made)
-            self._known[key] = made_of, made
+        if place := self._shelf.spare(made):
+            self._known[key] = made_of, place
         return made[...]

@@ -19,17 +19,14 @@ __all__ = ["Passage"]
 
 class Passage:
     """What each of ``waves`` (tokens [windows, length]) is when it enters the block ``index``, on
-    a ``shelf``. ``root`` is all of the model, of one that sees too; ``budget``: of its Outputs, in
-    bytes."""
+    a ``shelf``. ``root`` is all of the model, of one that sees too."""
 
-    def __init__(
-        self, model: nn.Module, waves: Sequence[mx.array], budget: int, shelf: Shelf
-    ) -> None:
+    def __init__(self, model: nn.Module, waves: Sequence[mx.array], shelf: Shelf) -> None:
         self.root: nn.Module = getattr(model, "whole", model)
         self.modules: dict[str, nn.Module] = dict(self.root.named_modules())
         self.waves = waves
         self.index = 0
-        self.outputs = Outputs(self.modules, budget)
+        self.outputs = Outputs(self.modules, shelf)
         self._blocks = Blocks(model, waves[0][:1, :PROBE])
         self.states = shelf.states(len(waves))
 

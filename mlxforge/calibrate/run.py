@@ -3,9 +3,8 @@
 A second model may go along: the source, which stays as it is, for what a layer would have been
 given if nothing before it had changed (see mlxforge.calibrate.stages).
 
-Memory holds as much as has room of what the blocks hand on and of what layers make in the block in
-hand. On a CPU as many waves of windows run at a time as there are cores, and whatever they give is
-taken in their order.
+What the blocks hand on, and what layers make in the block in hand, is on a shelf. On a CPU as many
+waves of windows run at a time as there are cores, and whatever they give is taken in their order.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ import mlx.nn as nn
 import numpy as np
 
 from mlxforge.calibrate.observe import Enough, observed
-from mlxforge.calibrate.outputs import OUTPUT_BYTES
 from mlxforge.calibrate.passage import Passage
 from mlxforge.calibrate.shelf import Shelf, States
 from mlxforge.models.scoring.leaves.fixed import has_matrix
@@ -42,7 +40,7 @@ T = TypeVar("T")
 class Run:
     """``windows`` (int32 [samples, length]) in ``model``, and in ``source`` beside it, between
     blocks on ``shelf``. ``index``: the block that they have come to; ``waves``: in how many parts;
-    ``paths``: those that can be watched; ``passages``: one for each of the models."""
+    ``paths``: those that can be watched; ``passages``: one for each of the models; ``shelf``."""
 
     def __init__(
         self,
@@ -52,13 +50,12 @@ class Run:
         source: nn.Module | None = None,
         shelf: Shelf | None = None,
     ) -> None:
-        shelf = shelf or Shelf()
+        self.shelf = shelf or Shelf()
         count, length = windows.shape
         step = max(1, WAVE_TOKENS // length)
         waves = [mx.array(windows[at : at + step]) for at in range(0, count, step)]
         models = [model] if source is None else [model, source]
-        budget = OUTPUT_BYTES // len(models)
-        self.passages = tuple(Passage(each, waves, budget, shelf) for each in models)
+        self.passages = tuple(Passage(each, waves, self.shelf) for each in models)
         self._main = self.passages[0]
         self.waves = len(waves)
         self.modules = self._main.modules
@@ -74,7 +71,7 @@ class Run:
         with ExitStack() as stack:
             stack.enter_context(attention(threads=1))  # the waves have one each
             for passage in self.passages:
-                stack.enter_context(remembered(passage.root))
+                stack.enter_context(remembered(passage.root, self.shelf.spare_on_disk))
             yield
 
     @property
@@ -127,4 +124,4 @@ class Run:
             yield from map(job, waves)
             return
         with uncompiled(), quick_sigmoid():
-            yield from in_order((partial(job, wave) for wave in waves), cores())
+            yield from in_order((partial(job, wave) for wave in waves), cores(), ahead=cores())

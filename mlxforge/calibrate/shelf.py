@@ -1,71 +1,164 @@
-"""Where what blocks hand on waits for the next block: in memory as far as there is room, on disk
-beyond that. Either way it comes back with the same bits.
+"""Where what blocks hand on, and what would have to be computed again, waits until it is asked for:
+in memory as far as there is room, on disk beyond that. Either way it comes back with the same bits.
+
+The system keeps files in memory that nothing else needs, so that little memory of its own costs a
+shelf little time where there is much.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
-from mlx.utils import tree_flatten, tree_map
+from mlx.utils import tree_map
 
 from mlxforge.calibrate.states import state_bytes
 
-__all__ = ["Shelf", "States"]
+__all__ = ["Place", "Shelf", "States"]
 
 
 class Shelf:
-    """``room`` bytes of memory for all ``states`` of it; what finds none is written into
-    ``folder``, which is the caller's to remove. Without a ``folder`` all has room."""
+    """``room`` bytes of memory for all that is put there; what finds none is written into
+    ``folder``, which is the caller's to remove: no more than ``spare`` bytes of what could be made
+    again. Without a ``folder`` there is always room for what could not. Any thread may put."""
 
-    def __init__(self, room: int = 0, folder: Path | None = None) -> None:
-        self._left = room
+    def __init__(self, room: int = 0, folder: Path | None = None, spare: int = 0) -> None:
+        self._memory, self._disk = _Room(room), _Room(spare)
         self._folder = folder
-        self._made = 0
+        self._names = count()
 
-    def states(self, count: int) -> States:
-        """Places for ``count`` states, None at first."""
-        self._made += 1
-        return States(self, count, f"{self._made}")
+    def states(self, number: int) -> States:
+        """Places for so many states, None at first."""
+        return States(self, number)
+
+    def put(self, state: Any) -> Place:
+        """A tree of arrays, for as long as the place is not left."""
+        size = state_bytes(state)
+        if self._memory.take(size):
+            return Place(state, self._memory, size)
+        if self._folder is None:
+            return Place(state)
+        return _filed(self._file(), state)
+
+    def spare(self, state: Any) -> Place | None:
+        """The same, where there is room, for what could be made again or be elsewhere."""
+        size = state_bytes(state)
+        if not self._memory.take(size):
+            return self.spare_on_disk(state)
+        mx.eval(state)
+        return Place(state, self._memory, size)
+
+    def spare_on_disk(self, state: Any) -> Place | None:
+        """For what will be asked for, and then hardly be used."""
+        size = state_bytes(state)
+        if self._folder is None or not self._disk.take(size):
+            return None
+        file = self._file()
+        try:
+            return _filed(file, state, self._disk, size)
+        except OSError:
+            file.unlink(missing_ok=True)
+            self._disk.give_back(size)
+            return None
+
+    def _file(self) -> Path:
+        assert self._folder is not None
+        return self._folder / f"{next(self._names)}.safetensors"
+
+
+class _Room:
+    def __init__(self, left: int) -> None:
+        self._left = left
+        self._guard = threading.Lock()
 
     def take(self, size: int) -> bool:
-        """Whether there is room for so many bytes, which is taken then."""
-        if self._folder is not None and size > self._left:
-            return False
-        self._left -= size
-        return True
+        with self._guard:
+            fits = size <= self._left
+            self._left -= size * fits
+            return fits
 
     def give_back(self, size: int) -> None:
-        self._left += size
+        with self._guard:
+            self._left += size
 
-    def file(self, name: str) -> Path:
-        assert self._folder is not None
-        return self._folder / name
+
+@dataclass(frozen=True)
+class Place:
+    """Where a ``state`` is; of one in a ``file`` only the shape of its tree. It takes ``size``
+    bytes of ``room``."""
+
+    state: Any
+    room: _Room | None = None
+    size: int = 0
+    file: Path | None = None
+
+    def read(self) -> Any:
+        """The state; what is in a file is not read before it is used."""
+        if self.file is None:
+            return self.state
+        found = mx.load(str(self.file))
+        assert isinstance(found, dict)
+        return tree_map(partial(_filled, found), self.state)
+
+    def leave(self) -> None:
+        if self.file is not None:
+            self.file.unlink(missing_ok=True)
+        if self.room is not None:
+            self.room.give_back(self.size)
+
+
+@dataclass(frozen=True)
+class _Hole:
+    """Where an array of a tree was, which has this ``name`` in a file."""
+
+    name: str
+
+
+def _filled(found: Mapping[str, mx.array], leaf: Any) -> Any:
+    return found[leaf.name] if isinstance(leaf, _Hole) else leaf
+
+
+def _filed(file: Path, state: Any, room: _Room | None = None, size: int = 0) -> Place:
+    arrays: dict[str, mx.array] = {}
+
+    def moved(leaf: Any) -> Any:
+        if not isinstance(leaf, mx.array) or not leaf.size:
+            return leaf
+        name = str(len(arrays))
+        arrays[name] = leaf
+        return _Hole(name)
+
+    tree = tree_map(moved, state)
+    with file.open("wb") as out:  # MLX tells an error of the disk only through a file of Python's
+        mx.save_safetensors(out, arrays)
+    return Place(tree, room, size, file)
 
 
 class States:
     """Trees of arrays by number. One thread puts them there; others may take what it does not put
     meanwhile."""
 
-    def __init__(self, shelf: Shelf, count: int, name: str) -> None:
+    def __init__(self, shelf: Shelf, number: int) -> None:
         self._shelf = shelf
-        self._name = name
-        self._held: list[Any] = [None] * count
-        self._sizes = [0] * count
+        self._places = [Place(None)] * number
+        self._sizes = [0] * number
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._places)
 
     def __iter__(self) -> Iterator[Any]:
         return (self[number] for number in range(len(self)))
 
     def __getitem__(self, number: int) -> Any:
-        held = self._held[number]
-        return held.read() if isinstance(held, _Filed) else held
+        state = self._places[number].read()
+        mx.eval(state)  # by the thread that reads it
+        return state
 
     @property
     def nbytes(self) -> int:
@@ -73,54 +166,7 @@ class States:
         return sum(self._sizes)
 
     def __setitem__(self, number: int, state: Any) -> None:
-        before, self._held[number] = self._held[number], None
-        if not isinstance(before, _Filed):
-            self._shelf.give_back(self._sizes[number])
+        before, self._places[number] = self._places[number], Place(None)
+        before.leave()
+        self._places[number] = self._shelf.put(state)
         self._sizes[number] = state_bytes(state)
-        fits = self._shelf.take(self._sizes[number])
-        self._held[number] = state if fits else self._filed(number, state)
-
-    def _filed(self, number: int, state: Any) -> _Filed:
-        file = self._shelf.file(f"{self._name}-{number}.npy")
-        with file.open("wb") as out:
-            for _, leaf in tree_flatten(state):
-                if isinstance(leaf, mx.array):
-                    np.save(out, _numbers(leaf), allow_pickle=False)
-        return _Filed(file, tree_map(_place, state))
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Of an array that is in a file."""
-
-    dtype: mx.Dtype
-
-
-@dataclass(frozen=True)
-class _Filed:
-    """A state in a ``file``: its arrays one after the other, in the order of the ``tree``."""
-
-    file: Path
-    tree: Any
-
-    def read(self) -> Any:
-        with self.file.open("rb") as stored:
-
-            def filled(leaf: Any) -> Any:
-                if not isinstance(leaf, _Place):
-                    return leaf
-                array = mx.array(np.load(stored, allow_pickle=False))
-                return array.view(leaf.dtype) if leaf.dtype == mx.bfloat16 else array
-
-            state = tree_map(filled, self.tree)
-        mx.eval(state)  # by the thread that reads it
-        return state
-
-
-def _place(leaf: Any) -> Any:
-    return _Place(leaf.dtype) if isinstance(leaf, mx.array) else leaf
-
-
-def _numbers(array: mx.array) -> np.ndarray:
-    """NumPy has no bfloat16."""
-    return np.asarray(array.view(mx.uint16) if array.dtype == mx.bfloat16 else array)

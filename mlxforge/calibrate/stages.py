@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import mlx.core as mx
 
@@ -23,6 +23,8 @@ from mlxforge.models.scoring.leaves.fixed import expert_count, forget_weight
 __all__ = ["Stage", "Stages"]
 
 Stage = tuple[str, ...]
+
+T = TypeVar("T")
 
 
 class Stages:
@@ -70,18 +72,21 @@ class Stages:
                 rows = {each: self._run.modules[each]._matrix.rows for each in stage}
                 drifts = drift_sums(columns, rows, wanted, weigh)
             sums = Sums(columns, drifts=drifts)
-            self.watch(path, sums.add)
+            for seen in self.seen(path, sums.look):
+                sums.add(seen)
             yield None, sums.means(path)[0]
             return
         step = experts_at_once(experts, columns)
         for first in range(0, experts, step):
             sums = Sums(columns, first, min(step, experts - first))
-            self.watch(path, sums.add)
+            for seen in self.seen(path, sums.look):
+                sums.add(seen)
             yield from enumerate(sums.means(path), start=first)
 
-    def watch(self, wanted: str, tell: Callable[..., None]) -> None:
-        """``tell`` what comes into a layer of this block, wave by wave: what the model gives it,
-        and of a plain layer, where the source goes along, what that gives it, each a Given.
+    def seen(self, wanted: str, look: Callable[..., T]) -> Iterator[T]:
+        """What ``look`` makes of what comes into a layer of this block, wave by wave: of what the
+        model gives it, and of a plain layer, where the source goes along, of what that gives it,
+        each a Given. Several threads look at a time.
 
         Experts are given rows in the order in which tokens were sent to them: where a token goes
         elsewhere in the source, the rows of the two are not of the same tokens.
@@ -99,7 +104,7 @@ class Stages:
                 stack.enter_context(observed(passage.root, [wanted], found))
             runs = [stack.enter_context(passage.opened()) for passage in passages]
 
-            def look(wave: int) -> list[Given]:
+            def through(wave: int) -> tuple[T, ...]:
                 given: list[Given] = []
                 for run in runs:
                     with suppress(Enough):
@@ -107,11 +112,10 @@ class Stages:
                         continue  # the wave does not come there
                     mx.eval(own.found)
                     given.append(vars(own).pop("found"))
-                return given
+                return (look(*given),) if len(given) == len(runs) else ()
 
-            for given in self._run.each(look):
-                if len(given) == len(runs):
-                    tell(*given)
+            for looked in self._run.each(through):
+                yield from looked
 
     def _pass(self, passage: Passage) -> None:
         """Every wave through the block."""

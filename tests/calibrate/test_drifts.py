@@ -27,7 +27,7 @@ def summed(*paths: str) -> Hessian:
     rows = {path: ROWS[path] for path in paths}
     sums = Sums(COLUMNS, drifts=drift_sums(COLUMNS, rows, paths, WEIGHTS.__getitem__))
     for given, meant in WAVES:
-        sums.add((given, None), (meant, None))
+        sums.add(sums.look((given, None), (meant, None)))
     (found,) = sums.means("layer")
     return found
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
 from mlxforge.calibrate.memory import lanes_for, room_for_states, shelf_for
-from mlxforge.calibrate.needs import NEEDS, learning_bytes
+from mlxforge.calibrate.needs import NEEDS, learning_bytes, shelf_bytes, states_bytes
 from mlxforge.calibrate.statistics import write_statistics
 from mlxforge.errors import ForgeError
 from mlxforge.models.layers.inspect import inspect_model
@@ -20,6 +21,11 @@ from mlxforge.models.source.load import load_source
 from mlxforge.models.threads import Lanes
 from mlxforge.models.writing.parallel import cores
 from tests.checkpoints import PLAIN, write
+
+
+def layer(path: str, role: str, *shape: int) -> Layer:
+    weight = Tensor(f"{path}.weight", "bfloat16", shape, casts=True)
+    return Layer(path, "Linear", role, True, True, (weight,))
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +67,6 @@ def test_a_large_vocabulary_is_not_counted_as_if_it_were_scaled(
 ) -> None:
     """Of a model of 3 billion parameters: its tied head has 394 million of them."""
 
-    def layer(path: str, role: str, *shape: int) -> Layer:
-        weight = Tensor(f"{path}.weight", "bfloat16", shape, casts=True)
-        return Layer(path, "Linear", role, True, True, (weight,))
-
     layers = (
         layer("model.embed_tokens", "embeddings", 128256, 3072),
         layer("model.layers.0.mlp.up_proj", "mlp", 8192, 3072),
@@ -97,6 +99,29 @@ def test_the_sums_of_every_expert_are_counted(tmp_path: Path) -> None:
     assert found.dtype == np.float32 and found.nbytes > 30_000
     twice = 2 * 2 * found.nbytes  # in double precision, and a copy
     assert learning_bytes("calibrate", table, 0) >= twice + heads
+
+
+def test_a_shelf_takes_the_memory_that_a_step_leaves_of_what_it_should_take(
+    table: LayerTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = LayerTable("llama", "bfloat16", (layer("model.up_proj", "mlp", 16384, 8192),))
+    assert shelf_bytes("gptq", wide) == 16 << 20
+    assert shelf_bytes("gptq", table) + NEEDS["gptq"].bytes(table) == 640 << 20
+    assert learning_bytes("gptq", table, 99) == 640 << 20
+    monkeypatch.setattr("mlxforge.calibrate.needs.TOGETHER", 0)
+    monkeypatch.setattr("mlxforge.calibrate.needs.SHELF", 1000)
+    windows = np.zeros((4, 512))
+    size = states_bytes("gptq", table, windows.size)
+
+    def in_memory(disk: int) -> int:
+        """Of as many states as there are, where the disk has so much room."""
+        monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=disk))
+        with shelf_for("gptq", table, windows, tmp_path) as shelf:
+            places = [shelf.put(mx.zeros(size // 16 // 4)) for _ in range(16)]
+            return sum(place.file is None for place in places)
+
+    assert in_memory(1 << 40) == 0
+    assert in_memory(size // 2) == 8 and in_memory(0) == 16
 
 
 def test_the_shelf_is_gone_with_what_needed_it(table: LayerTable, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -87,8 +88,66 @@ def test_without_a_folder_everything_stays_in_memory() -> None:
 
 
 def test_a_disk_that_is_full_is_told_and_nothing_is_taken_for_whole(tmp_path: Path) -> None:
-    (tmp_path / "1-0.npy").symlink_to("/dev/full")
+    (tmp_path / "0.safetensors").symlink_to("/dev/full")
     states = Shelf(0, tmp_path).states(1)
     with pytest.raises(OSError, match="No space left"):
         states[0] = mx.zeros(100_000)
     assert states[0] is None
+
+
+def test_what_could_be_made_again_is_left_out_where_the_disk_is_full(tmp_path: Path) -> None:
+    (tmp_path / "0.safetensors").symlink_to("/dev/full")
+    shelf = Shelf(0, tmp_path, spare=500_000)
+    assert shelf.spare(mx.zeros(100_000)) is None
+    place = shelf.spare(mx.ones(100_000))  # there is room for one: the first took none
+    assert place is not None and place.read().sum().item() == 100_000
+    assert [file.name for file in tmp_path.iterdir()] == ["1.safetensors"]
+
+
+def test_what_could_be_made_again_takes_no_more_room_than_is_spared_for_it(tmp_path: Path) -> None:
+    shelf = Shelf(1000, tmp_path, spare=800)
+    held, *filed = (shelf.spare(mx.full(150, value)) for value in range(3))  # 600 bytes each
+    assert held and held.file is None
+    assert filed[0] and filed[0].file and filed[1] is None
+    states = shelf.states(2)
+    states[0] = mx.full(150, 7)  # what could not has room on disk however much that is
+    states[1] = mx.full(100, 8)  # and in memory
+    assert len([*tmp_path.iterdir()]) == 2
+    for value, place in enumerate((held, filed[0])):
+        assert place.read().tolist() == [value] * 150
+        place.leave()
+    assert len([*tmp_path.iterdir()]) == 1
+    assert (again := shelf.spare(mx.zeros(150))) and again.file is None
+
+
+def test_without_a_folder_nothing_is_spared_beyond_the_room() -> None:
+    shelf = Shelf(1000)
+    assert shelf.spare(mx.zeros(150)) and not shelf.spare(mx.zeros(150))
+    assert not shelf.spare_on_disk(mx.zeros(10))
+
+
+def test_a_file_is_not_read_before_it_is_used(tmp_path: Path) -> None:
+    place = Shelf(0, tmp_path, spare=1 << 20).spare_on_disk(mx.arange(1000))
+    assert place and place.file
+    before = mx.get_active_memory()
+    found = place.read()[...]
+    assert mx.get_active_memory() == before
+    place.leave()  # whoever has it may still use it
+    assert found.tolist() == [*range(1000)] and not [*tmp_path.iterdir()]
+
+
+def test_threads_put_and_take_side_by_side(tmp_path: Path) -> None:
+    shelf = Shelf(20_000, tmp_path, spare=30_000)
+
+    def work(seed: int) -> bool:
+        for value in range(seed, seed + 60):
+            if place := shelf.spare(mx.full(500, value)):
+                if place.read().tolist() != [value] * 500:
+                    return False
+                place.leave()
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(8)))
+    assert not [*tmp_path.iterdir()]
+    assert shelf.spare(mx.zeros(5000)) and shelf.spare(mx.zeros(7500))  # all of both rooms

@@ -129,13 +129,15 @@ def test_before_anything_has_changed_nothing_drifts(tiny: Callable[..., Path]) -
     assert all(drift_of(entry).any() for entry in rest)
 
 
+@pytest.mark.parametrize(("room", "spare"), [(1 << 30, 0), (100_000, 200_000), (0, 1 << 30)])
 @pytest.mark.parametrize("name", ["llama", "qwen3_moe", "gemma3_text", "mamba2", "gemma4"])
 def test_what_is_remembered_of_a_block_changes_nothing(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, room: int, spare: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write(TEXT[name](), tmp_path / name)
-    found = hessians(folder)
-    monkeypatch.setattr(runs, "OUTPUT_BYTES", 0)
+    (tmp_path / "shelf").mkdir()
+    shelf = Shelf(room, tmp_path / "shelf", spare=spare)
+    found = hessians(folder, shelf=shelf)
     monkeypatch.setattr(runs, "cores", lambda: 1)
     plain = hessians(folder)
     assert found.keys() == plain.keys() and len(found) > 4
@@ -165,7 +167,7 @@ def test_a_layer_multiplies_a_wave_once_for_each_of_its_weights(
     folder = tiny(tied=False)
     model = load_for_scoring(folder, exact=True)
     path = "model.layers.0.self_attn.q_proj"
-    run = Run(model, paths_of(folder), WINDOWS)
+    run = Run(model, paths_of(folder), WINDOWS, shelf=Shelf(1 << 30))
     shapes: list[tuple[int, ...]] = []
     multiply = HeldLinear.__call__
 
@@ -199,7 +201,7 @@ def test_rows_of_experts_are_not_compared_with_other_tokens_of_the_source(tmp_pa
 def test_experts_have_sums_of_their_own_rows() -> None:
     x = mx.array(np.random.default_rng(0).normal(size=(1, 4, 1, 1, 8)).astype(np.float32))
     sums = Sums(8, first=0, count=2)
-    sums.add((x, mx.array([[[0], [1], [1], [0]]])))
+    sums.add(sums.look((x, mx.array([[[0], [1], [1], [0]]]))))
     rows = np.array(x, dtype=np.float64).reshape(4, 8)
     for hessian, mine in zip(sums.means("experts"), ([0, 3], [1, 2]), strict=True):
         assert hessian.tokens == 2 and hessian.drift is None

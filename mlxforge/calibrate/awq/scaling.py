@@ -121,12 +121,11 @@ class Scaling:
         experts = expert_count(self._run.modules[path])
         total, tokens = np.zeros(()), np.zeros((), np.int64)
 
-        def tell(given: Given) -> None:
-            nonlocal total, tokens
-            sums, count = sums_of(*given, experts)
-            total, tokens = total + sums, tokens + count
+        def look(given: Given) -> tuple[np.ndarray, np.ndarray]:
+            return sums_of(*given, experts)
 
-        self._stages.watch(path, tell)
+        for sums, count in self._stages.seen(path, look):
+            total, tokens = total + sums, tokens + count
         check_inputs(path, total)
         return means_of(total, tokens)
 

@@ -48,9 +48,10 @@ def quantize_in_sequence(
 
     def finish(path: str, entries: list[Affine], known: bool) -> None:
         modules = [path, *codes.copies.get(path, ())]
+        keep = run.shelf.spare_on_disk if path in first else run.shelf.spare
         for each in modules:
             if has_matrix(run.modules[each]):
-                fix_weight(run.modules[each], entries)
+                fix_weight(run.modules[each], entries, keep)
         if not known:
             codes.keep(path, entries)
         done.update(modules)

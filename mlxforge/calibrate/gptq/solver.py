@@ -14,7 +14,7 @@ from mlxforge.calibrate.drifts import Drift
 from mlxforge.calibrate.gptq.heads import head_codes
 from mlxforge.calibrate.hessians import Hessian
 from mlxforge.models.layers.assign import Assignment, affine_schemes
-from mlxforge.models.scoring.leaves.fixed import weight_of
+from mlxforge.models.scoring.leaves.swapped import rows_of_weight
 from mlxforge.models.writing.parallel import in_order, workers
 from mlxforge.quantize.affine import Affine, joined
 from mlxforge.quantize.drift import compensated
@@ -63,8 +63,10 @@ class Solver:
         weight too."""
         if head is not None:
             return self.solve_head(path, module, head)
-        weights = {path: weight_of(module)}
-        return self._searched(weights)[path]
+        rows, step = module._matrix.rows, rows_at_once(module._matrix.columns)
+        searching = partial(_searched_rows, module, *self._grid(path))
+        jobs = (partial(searching, at, min(at + step, rows)) for at in range(0, rows, step))
+        return joined([*in_order(jobs, workers())])
 
     def solve_head(self, path: str, module: nn.Module, moments: np.ndarray) -> Affine:
         """``moments``: the mean of x x^T over what comes into the head at ``path``, or into one
@@ -92,8 +94,10 @@ class Solver:
         return self._joined(weights, lambda path: partial(solving, path, *self._grid(path)))
 
     def cast(self, path: str, weight: mx.array) -> mx.array:
-        """What a cast leaves of a layer's weight, float32, evaluated."""
-        return _cast(weight, self._casts[path])
+        """A layer's weight, float32, as a cast leaves it, evaluated."""
+        found = weight.astype(self._casts[path])
+        mx.eval(found)
+        return found
 
     def _searched(self, weights: Mapping[str, mx.array]) -> dict[str, Affine]:
         return self._joined(weights, lambda path: partial(_searched, *self._grid(path)))
@@ -149,6 +153,13 @@ def _searched(
     found = search(_cast(weight[piece], cast), scheme.bits, scheme.group_size, dtype)
     mx.eval(found.codes, found.scales, found.biases)  # by the thread that they belong to
     return found
+
+
+def _searched_rows(
+    module: nn.Module, scheme: Scheme, dtype: mx.Dtype, cast: mx.Dtype, start: int, stop: int
+) -> Affine:
+    rows = rows_of_weight(module, start, stop)
+    return _searched(scheme, dtype, cast, rows, slice(None))
 
 
 def _cast(rows: mx.array, dtype: mx.Dtype) -> mx.array:

@@ -12,6 +12,7 @@ import numpy as np
 
 from mlxforge.errors import ForgeError
 from mlxforge.models.blas import REFERENCE, serving
+from mlxforge.models.freed import give_back_freed
 from mlxforge.models.memory import available_bytes
 from mlxforge.models.scoring.attention import blocked_attention
 from mlxforge.models.scoring.language import as_text_model
@@ -32,7 +33,6 @@ __all__ = [
 
 KEPT_BYTES = 576 << 20  # a model that takes more in float32 is streamed
 MOST_KEPT_BYTES = 16 << 30  # however much memory there is
-CACHE_BYTES = 64 << 20  # of freed memory that MLX may hold on to
 
 
 def load_for_scoring(folder: Path, *, keep: bool = True, exact: bool = False) -> nn.Module:
@@ -45,7 +45,7 @@ def load_for_scoring(folder: Path, *, keep: bool = True, exact: bool = False) ->
     if not on_cpu() and not exact:
         supply = Supply(_gpu_budget() if keep else 0)
         return as_text_model(hold_model(folder, open_tensors(folder), supply, as_stored=True))
-    mx.set_cache_limit(CACHE_BYTES)
+    give_back_freed()
     supply = Supply(0)
     model = as_text_model(hold_model(folder, open_tensors(folder), supply))
     if keep and decoded_bytes(model) <= KEPT_BYTES:

@@ -23,7 +23,10 @@ def quick_sigmoid() -> Iterator[None]:
     def sigmoid(a: Any, **rest: Any) -> mx.array:
         if rest or not isinstance(a, mx.array) or a.dtype != mx.float32:
             return original(a, **rest)
-        return mx.array(_sigmoid(np.array(a).reshape(-1))).reshape(a.shape)
+        found = -a
+        mx.eval(found)
+        _into_sigmoid(np.array(found, copy=False).reshape(-1))
+        return found
 
     mx.sigmoid = sigmoid
     try:
@@ -32,13 +35,11 @@ def quick_sigmoid() -> Iterator[None]:
         mx.sigmoid = original
 
 
-def _sigmoid(values: np.ndarray) -> np.ndarray:
-    """In place: 1 / (1 + e^-x), 0 where e^-x is infinite."""
+def _into_sigmoid(negated: np.ndarray) -> None:
+    """1 / (1 + e^x) of each x in place, 0 where e^x is infinite."""
     with np.errstate(over="ignore"):
-        for start in range(0, values.size, PIECE):
-            piece = values[start : start + PIECE]
-            np.negative(piece, out=piece)
+        for start in range(0, negated.size, PIECE):
+            piece = negated[start : start + PIECE]
             np.exp(piece, out=piece)
             piece += 1
             np.reciprocal(piece, out=piece)
-    return values

@@ -33,13 +33,15 @@ def workers() -> int:
     return cores() if on_cpu() else 2
 
 
-def in_order(jobs: Iterable[Callable[[], Result]], workers: int) -> Iterator[Result]:
+def in_order(
+    jobs: Iterable[Callable[[], Result]], workers: int, ahead: int | None = None
+) -> Iterator[Result]:
     """The results of ``jobs`` in their order, computed by ``workers`` threads.
 
     Every thread has an MLX stream of its own, so that MLX's kernels, each of which runs on one
-    core of a CPU, run side by side. At most two jobs per thread are under way or waiting to be
-    taken; none may call this itself. The first failure is raised here; what has not begun by then
-    never does.
+    core of a CPU, run side by side. At most ``ahead`` jobs, two per thread, are under way or
+    waiting to be taken; none may call this itself. The first failure is raised here; what has not
+    begun by then never does.
     """
     device = mx.default_device()
 
@@ -52,7 +54,7 @@ def in_order(jobs: Iterable[Callable[[], Result]], workers: int) -> Iterator[Res
     try:
         for job in jobs:
             waiting.append(pool.submit(run, job))
-            if len(waiting) >= 2 * workers:
+            if len(waiting) >= (ahead or 2 * workers):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

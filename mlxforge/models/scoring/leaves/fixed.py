@@ -11,6 +11,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlxforge.models.scoring.leaves.held import Holder
+from mlxforge.models.scoring.leaves.kept import Held, Keep, Kept, in_memory
 from mlxforge.models.scoring.leaves.model import decoded_parts
 from mlxforge.quantize.affine import Affine, decode
 
@@ -24,6 +25,10 @@ __all__ = [
     "has_matrix",
     "weight_of",
 ]
+
+
+Arrays = tuple[mx.array, mx.array, mx.array]
+"""Of an Affine."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +48,12 @@ class _Own:
 
 class FixedMatrix:
     """In the place of a mlxforge.models.scoring.leaves.matrix.Matrix: the same shape, decoded from
-    codes in memory, one entry per expert."""
+    ``codes``, one entry per expert."""
 
-    def __init__(self, name: str, shape: tuple[int, ...], entries: Sequence[Affine]) -> None:
+    def __init__(self, name: str, shape: tuple[int, ...], codes: Sequence[Kept[Arrays]]) -> None:
         self.weight = Name(name)
         self.shape = shape
-        self._entries = entries
+        self._codes = codes
 
     @property
     def rows(self) -> int:
@@ -63,12 +68,12 @@ class FixedMatrix:
 
     def decode(self, start: int, stop: int) -> mx.array:
         """Rows ``start`` to ``stop``, float32 [stop - start, columns], evaluated."""
-        own = self.rows // len(self._entries)
+        own = self.rows // len(self._codes)
         parts = []
         while start < stop:
             entry, first = divmod(start, own)
             last = min(own, first + stop - start)
-            parts.append(self._rows(self._entries[entry], slice(first, last)))
+            parts.append(self._rows(entry, slice(first, last)))
             start += last - first
         found = parts[0] if len(parts) == 1 else mx.concatenate(parts)
         mx.eval(found)
@@ -76,13 +81,17 @@ class FixedMatrix:
 
     def gather(self, rows: Sequence[int]) -> mx.array:
         """Single rows, float32 [len(rows), columns], evaluated."""
-        assert len(self._entries) == 1  # only embeddings are asked
-        found = self._rows(self._entries[0], mx.array(list(rows)))
+        assert len(self._codes) == 1  # only embeddings are asked
+        found = self._rows(0, mx.array(list(rows)))
         mx.eval(found)
         return found
 
-    def _rows(self, entry: Affine, rows: slice | mx.array) -> mx.array:
-        part = Affine(entry.codes[rows], entry.scales[rows], entry.biases[rows])
+    def leave(self) -> None:
+        for each in self._codes:
+            each.leave()
+
+    def _rows(self, entry: int, rows: slice | mx.array) -> mx.array:
+        part = Affine(*(array[rows] for array in self._codes[entry].read()))
         return decode(part, self.columns // part.scales.shape[-1])
 
 
@@ -109,14 +118,20 @@ def weight_of(module: nn.Module, expert: int | None = None) -> mx.array:
     return part
 
 
-def fix_weight(module: nn.Module, entries: Sequence[Affine]) -> None:
-    """From now on ``module`` multiplies by what ``entries`` stand for, one per expert."""
+def fix_weight(
+    module: nn.Module, entries: Sequence[Affine], keep: Keep[Arrays] = in_memory
+) -> None:
+    """From now on ``module`` multiplies by what ``entries`` stand for, one per expert. They are
+    where ``keep`` brings them."""
     assert isinstance(module, Holder)
     if not hasattr(module, "_own"):
         module._own = _Own(module._matrix, module._held.load)
-    mx.eval([[entry.codes, entry.scales, entry.biases] for entry in entries])
+    arrays = [(entry.codes, entry.scales, entry.biases) for entry in entries]
+    mx.eval(arrays)
+    _leave(module)
     old = module._matrix
-    exchange_matrix(module, FixedMatrix(f"{old.weight.name} fixed", old.shape, entries))
+    codes = [keep(each) or Held(each) for each in arrays]
+    exchange_matrix(module, FixedMatrix(f"{old.weight.name} fixed", old.shape, codes))
 
 
 def exchange_matrix(module: Holder, matrix: Any) -> None:
@@ -137,7 +152,13 @@ def fix_tensor(modules: Mapping[str, nn.Module], name: str, value: mx.array) -> 
 
 
 def forget_weight(module: nn.Module) -> None:
-    """Let go of the codes in memory: ``module`` has the weight of its file again."""
+    """Let go of the codes: ``module`` has the weight of its file again."""
     if hasattr(module, "_own"):
+        _leave(module)
         module._matrix, module._held.load = module._own.matrix, module._own.load
         del module._own
+
+
+def _leave(module: nn.Module) -> None:
+    if isinstance(module._matrix, FixedMatrix):
+        module._matrix.leave()
