@@ -15,17 +15,17 @@ import mlx.core as mx
 
 from mlxforge.quantize.cpu import on_cpu
 
-__all__ = ["give_back_freed"]
+__all__ = ["CACHE_BYTES", "give_back_freed"]
 
+CACHE_BYTES = 64 << 20  # of freed memory that MLX may hold on to
 ALONE = 7 << 20  # bytes of an array that is mapped for itself, and unmapped when it is freed
-GPU_CACHE = 64 << 20  # bytes that MLX may hold on to where to allocate is slow
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of malloc.h
 
 
 @lru_cache
 def give_back_freed() -> None:
-    """For good, in this process."""
-    mx.set_cache_limit(0 if on_cpu() else GPU_CACHE)
+    """For good, in this process. A GPU is slow to allocate: there MLX may hold on to a little."""
+    mx.set_cache_limit(0 if on_cpu() else CACHE_BYTES)
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_THRESHOLD, ALONE)

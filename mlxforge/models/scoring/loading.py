@@ -12,7 +12,7 @@ import numpy as np
 
 from mlxforge.errors import ForgeError
 from mlxforge.models.blas import REFERENCE, serving
-from mlxforge.models.freed import give_back_freed
+from mlxforge.models.freed import CACHE_BYTES, give_back_freed
 from mlxforge.models.memory import available_bytes
 from mlxforge.models.scoring.attention import blocked_attention
 from mlxforge.models.scoring.language import as_text_model
@@ -40,12 +40,16 @@ def load_for_scoring(folder: Path, *, keep: bool = True, exact: bool = False) ->
     a GPU.
 
     Its weights are read where they are used. They stay in memory if all of them fit into what is
-    meant for that, and ``keep`` allows it. ``exact``: in float32 on a GPU too.
+    meant for that, and ``keep`` allows it; else freed memory goes back to the system at once.
+    ``exact``: in float32 on a GPU too.
     """
     if not on_cpu() and not exact:
         supply = Supply(_gpu_budget() if keep else 0)
         return as_text_model(hold_model(folder, open_tensors(folder), supply, as_stored=True))
-    give_back_freed()
+    if keep:
+        mx.set_cache_limit(CACHE_BYTES)
+    else:
+        give_back_freed()
     supply = Supply(0)
     model = as_text_model(hold_model(folder, open_tensors(folder), supply))
     if keep and decoded_bytes(model) <= KEPT_BYTES:
