@@ -7,11 +7,15 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from tests.conftest import DOIT, Workspace
 
-__all__ = ["digests", "marked", "start", "wait_for"]
+Found = TypeVar("Found")
+
+__all__ = ["digests", "marked", "start", "started_by", "wait_for"]
 
 
 def start(workspace: Workspace, mark: str, *words: str) -> subprocess.Popen[bytes]:
@@ -37,11 +41,25 @@ def marked(mark: str) -> list[int]:
     return found
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+def started_by(build: subprocess.Popen[bytes] | subprocess.Popen[str], mark: str) -> list[int]:
+    """Those of ``mark`` that run a command of their own: a fork is its parent until it does."""
+    own = _command(build.pid)
+    return [pid for pid in marked(mark) if _command(pid) not in (own, b"")]
+
+
+def _command(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def wait_for(condition: Callable[[], Found], what: str, seconds: float = 60) -> Found:
+    """What ``condition`` gives, once that is something."""
     until = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < until, f"waited in vain for {what}"
         time.sleep(0.01)
+    return found
 
 
 def digests(workspace: Workspace) -> dict[str, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import DEMO, DOIT, Workspace
-from tests.faults.builds import digests, marked, start, wait_for
+from tests.faults.builds import digests, marked, start, started_by, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
@@ -75,8 +75,7 @@ def test_a_step_that_the_system_kills_is_reported_and_built_by_the_next_run(
         env=os.environ | {"MLXFORGE_TEST_MARK": mark},
     )  # fmt: skip
     wait_for(lambda: list((workspace.cache / "logs").glob("quantize-*")), "step quantize")
-    wait_for(lambda: len(marked(mark)) == 2, "the step's process")
-    step = next(pid for pid in marked(mark) if pid != build.pid)
+    (step,) = wait_for(lambda: started_by(build, mark), "the step's process")
     os.kill(step, signal.SIGKILL)
     _, told = build.communicate(timeout=60)
     assert build.returncode == 1

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Workspace
-from tests.faults.test_kill import digests, marked, wait_for
+from tests.faults.builds import digests, marked, started_by, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
@@ -59,7 +59,7 @@ class Build:
         return 0
 
     def step(self) -> int:
-        return next(pid for pid in marked(self.mark) if pid != self.process.pid)
+        return started_by(self.process, self.mark)[0]
 
     def ends(self) -> str:
         _, told = self.process.communicate(timeout=60)

@@ -15,7 +15,7 @@ import pytest
 
 from mlxforge.lock import Lock, LockedSource, read_lock, write_lock
 from tests.conftest import DOIT, Workspace
-from tests.faults.test_kill import marked, wait_for
+from tests.faults.builds import marked, wait_for
 from tests.hub.server import TOKEN, Hub
 
 REPO = "acme/tiny"

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import DOIT, Workspace
-from tests.faults.test_kill import marked, wait_for
+from tests.faults.builds import marked, wait_for
 from tests.hub.server import TOKEN, Hub
 from tests.hub.test_hub_source import REPO, bytes_of, digest_of
 

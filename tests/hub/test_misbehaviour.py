@@ -14,7 +14,7 @@ from huggingface_hub import CommitOperationAdd, HfApi, constants
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from huggingface_hub.hf_api import RepoFile
 
-from tests.faults.test_kill import wait_for
+from tests.faults.builds import wait_for
 from tests.hub.server import TOKEN, Hub
 from tests.hub.server.misbehaviour import Kind
 from tests.hub.test_server import REPO, WEIGHTS, digests

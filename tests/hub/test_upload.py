@@ -20,7 +20,7 @@ import yaml
 from mlxforge.lock import read_lock
 from mlxforge.lock.reading import parse_lock
 from tests.conftest import DOIT, Workspace
-from tests.faults.test_kill import marked, wait_for
+from tests.faults.builds import marked, started_by, wait_for
 from tests.hub.server import TOKEN, Hub
 from tests.hub.server.misbehaviour import Kind
 from tests.hub.test_hub_source import REPO, bytes_of, digest_of, empty_cache
@@ -545,8 +545,7 @@ def test_steps_that_do_not_talk_to_the_hub_have_no_token(
         env=os.environ | {"HF_TOKEN": TOKEN, "MLXFORGE_TEST_MARK": mark},
     )  # fmt: skip
     wait_for(lambda: list((project.cache / "logs").glob("quantize-*")), "the quantize step")
-    wait_for(lambda: any(pid != running.pid for pid in marked(mark)), "its process")
-    (step,) = (pid for pid in marked(mark) if pid != running.pid)
+    (step,) = wait_for(lambda: started_by(running, mark), "its process")
     assert TOKEN.encode() not in Path(f"/proc/{step}/environ").read_bytes()
     assert running.wait() == 0
 
