@@ -44,6 +44,10 @@ class Blocks:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def module(self, index: int) -> nn.Module | None:
+        """Block ``index``, of those that can be run apart."""
+        return self._blocks[index] if index < len(self._blocks) else None
+
     def run(self, index: int, tokens: mx.array, before: Any) -> Any:
         """What block ``index`` makes of ``tokens``, where the block before it gave ``before``;
         behind the last block the logits, where it gave that."""

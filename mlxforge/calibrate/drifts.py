@@ -21,22 +21,24 @@ Weigh = Callable[[str], mx.array]
 Floats = npt.NDArray[np.float32]
 
 Lefts = Mapping[str, mx.array | Floats]
-"""What is multiplied by the x to be added: (s - x)^T, or W (s - x)^T by path."""
+"""What is multiplied by the x to be added: (s - x)^T, or (W (s - x) + r_s - r)^T by path."""
 
 ALL = ""  # in the place of a path: one matrix for all layers
 
 
 @dataclass(frozen=True)
 class Drift:
-    """D, the mean of (s - x) x^T over the inputs x of some layers and s, what the source gives
-    them: ``matrix``, float32 [columns, columns]; or by the path of each layer its ``products``
-    W D with the layer's weight, float32 [rows, columns]."""
+    """Of some layers with inputs x, s in the source: ``matrix``, the mean of (s - x) x^T, float32
+    [columns, columns]; or by the path of each layer, whose weight is W and whose output is added to
+    r, r_s in the source, ``products``: the mean of (W (s - x) + r_s - r) x^T, float32 [rows,
+    columns]. Where nothing is known of r it counts as r_s."""
 
     matrix: Floats | None = None
     products: Mapping[str, Floats] = field(default_factory=dict)
 
     def times(self, path: str, rows: mx.array, piece: slice) -> Floats:
-        """The ``piece`` of W D that is of these ``rows`` of the weight; the caller's to change."""
+        """The ``piece`` of the products that is of these ``rows`` of the weight; the caller's to
+        change."""
         if self.matrix is None:
             return self.products[path][piece].copy()
         found: Floats = np.asarray(rows) @ self.matrix
@@ -44,8 +46,8 @@ class Drift:
 
 
 class DriftSums:
-    """Sums of (s - x) x^T, in ``dtype``; or, where there are ``weights``, of their products with
-    those, float32 [rows, columns] by path."""
+    """Sums of (s - x) x^T, in ``dtype``; or, where there are ``weights``, of what the products of a
+    Drift are the means of, float32 [rows, columns] by path."""
 
     def __init__(
         self,
@@ -60,11 +62,12 @@ class DriftSums:
             else {path: np.zeros(weight.shape, np.float32) for path, weight in weights.items()}
         )
 
-    def look(self, drift: mx.array) -> Lefts:
-        """What ``add`` wants of s - x, float32 [tokens, columns]. Any thread may ask."""
+    def look(self, drift: mx.array, residual: mx.array | None = None) -> Lefts:
+        """What ``add`` wants of s - x, float32 [tokens, columns], and of r_s - r, float32
+        [tokens, rows], which wants weights. Any thread may ask."""
         if self._weights is None:
             return {ALL: drift.T if not on_cpu() else np.asarray(drift).T}
-        return {path: _products(weight, drift) for path, weight in self._weights.items()}
+        return {path: _products(each, drift, residual) for path, each in self._weights.items()}
 
     def add(self, lefts: Lefts, given: mx.array) -> None:
         """``given``: the x, float32 [tokens, columns]."""
@@ -86,15 +89,18 @@ class DriftSums:
         return Drift(matrix.astype(np.float32, copy=False))
 
 
-def _products(weight: mx.array, drift: mx.array) -> mx.array | Floats:
-    """Of a weight [rows, columns] with every drift: float32 [rows, tokens]."""
+def _products(weight: mx.array, drift: mx.array, residual: mx.array | None) -> mx.array | Floats:
+    """Of a weight [rows, columns] with every drift, and the residual's: float32 [rows, tokens]."""
     if not on_cpu():
-        return weight.astype(mx.float32) @ drift.T
+        product = weight.astype(mx.float32) @ drift.T
+        return product if residual is None else product + residual.T
     turned = np.asarray(drift).T
     found = np.empty((len(weight), len(drift)), np.float32)
     for at in range(0, len(weight), PANEL):
         part = slice(at, at + PANEL)
         np.matmul(np.asarray(weight[part].astype(mx.float32)), turned, out=found[part])
+    if residual is not None:
+        found += np.asarray(residual).T
     return found
 
 

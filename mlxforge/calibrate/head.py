@@ -16,7 +16,8 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
-from mlxforge.calibrate.hessians import Given, Sums
+from mlxforge.calibrate.hessians import Sums
+from mlxforge.calibrate.observe import Given
 from mlxforge.models.layers.table import LayerTable
 from mlxforge.models.saved import load_saved
 

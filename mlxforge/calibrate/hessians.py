@@ -12,12 +12,12 @@ import numpy as np
 
 from mlxforge.calibrate.drifts import Drift, DriftSums, Lefts, Weigh
 from mlxforge.calibrate.finite import check_inputs
+from mlxforge.calibrate.observe import Given
 from mlxforge.calibrate.panels import PANEL, by_panels
 from mlxforge.quantize.cpu import on_cpu
 from mlxforge.quantize.shared import shared
 
 __all__ = [
-    "Given",
     "Hessian",
     "Sums",
     "drift_bytes",
@@ -30,10 +30,6 @@ __all__ = [
 
 WIDE = 4096  # columns: beyond them sums are float32
 MOST_BYTES = 1 << 30  # of the sums of all experts that are summed up together
-
-
-Given = tuple[mx.array, mx.array | None]
-"""What comes into a layer, [..., columns], and for experts which of them [...] each row goes to."""
 
 
 @dataclass
@@ -76,10 +72,15 @@ def factors(columns: int) -> int:
 
 
 def drift_sums(
-    columns: int, rows: Mapping[str, int], wanted: Collection[str], weigh: Weigh
+    columns: int,
+    rows: Mapping[str, int],
+    wanted: Collection[str],
+    weigh: Weigh,
+    residual: bool = False,
 ) -> DriftSums:
-    """For those ``wanted`` of plain layers that have so many ``rows``, by path."""
-    if _as_products(columns, sum(rows.values())):
+    """For those ``wanted`` of plain layers that have so many ``rows``, by path; or for one whose
+    ``residual`` is given too."""
+    if residual or _as_products(columns, sum(rows.values())):
         return DriftSums(columns, precision(columns), {path: weigh(path) for path in wanted})
     return DriftSums(columns, precision(columns))
 
@@ -124,12 +125,12 @@ class Sums:
     def look(self, given: Given, meant: Given | None = None) -> Seen:
         """What ``add`` wants of a wave; ``meant`` is what the source gives a plain layer for the
         same tokens. Any thread may ask."""
-        rows, owner = _routed(*given)
+        rows, owner = _routed(given)
         if self._drifts is None or meant is None:
             return Seen(rows, owner)
-        drift = _routed(*meant)[0] - rows
+        drift = _routed(meant)[0] - rows
         mx.eval(drift)
-        return Seen(rows, owner, self._drifts.look(drift))
+        return Seen(rows, owner, self._drifts.look(drift, _between(given, meant)))
 
     def add(self, seen: Seen) -> None:
         rows, owner = seen.rows, seen.owner
@@ -174,8 +175,9 @@ def _zeros(columns: int) -> tuple[np.ndarray, mx.array | None]:
     return total, room
 
 
-def _routed(x: mx.array, chosen: mx.array | None) -> tuple[mx.array, np.ndarray | None]:
+def _routed(given: Given) -> tuple[mx.array, np.ndarray | None]:
     """Rows, float32 [n, columns], and to which expert each goes."""
+    x, chosen, _ = given
     owner = None
     if chosen is not None:
         batch = np.broadcast_shapes(x.shape[:-2], chosen.shape)
@@ -184,6 +186,16 @@ def _routed(x: mx.array, chosen: mx.array | None) -> tuple[mx.array, np.ndarray 
     rows = x.reshape(-1, x.shape[-1]).astype(mx.float32)
     mx.eval(rows)
     return rows, owner
+
+
+def _between(given: Given, meant: Given) -> mx.array | None:
+    """How far the residual of one is from the other's, float32 [n, rows of the layer]."""
+    if given.residual is None or meant.residual is None:
+        return None
+    found = (meant.residual - given.residual).astype(mx.float32)
+    found = found.reshape(-1, found.shape[-1])
+    mx.eval(found)
+    return found
 
 
 def _add_squares(total: np.ndarray, x: np.ndarray, at: int) -> None:

@@ -9,18 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from mlxforge.models.exchanged import exchanged
 
-__all__ = ["Enough", "Tell", "observed"]
+__all__ = ["Enough", "Given", "Tell", "observed"]
 
 Tell = Callable[[str, mx.array, mx.array | None], None]
 """Path of the layer, its inputs [..., columns], and for experts which of them [...] each row of
 inputs goes to."""
+
+
+class Given(NamedTuple):
+    """What comes into a layer: ``x`` [..., columns]; for experts which of them [...] each row goes
+    to; and where it is known, in the measure of the layer's output, what that is added to, [...,
+    rows]."""
+
+    x: mx.array
+    chosen: mx.array | None = None
+    residual: mx.array | None = None
 
 
 class Enough(Exception):

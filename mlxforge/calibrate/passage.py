@@ -31,6 +31,13 @@ class Passage:
         self.states = shelf.states(len(waves))
 
     @property
+    def within(self) -> dict[str, nn.Module]:
+        """The modules of the block in hand, by their paths in it; none behind the last one, nor
+        where blocks are run as one."""
+        block = self._blocks.module(self.index)
+        return {} if block is None else {path: each for path, each in block.named_modules() if path}
+
+    @property
     def count(self) -> int:
         """Of blocks, and what comes behind the last one."""
         return len(self._blocks) + (not self._blocks.whole)
@@ -54,11 +61,13 @@ class Passage:
         self.outputs.clear()
         self.index = index
 
-    def attempt(self) -> None:
-        """The block in hand on a few tokens. What modules made without evaluating it, such as
-        frequencies, is evaluated by this thread: threads may only share what is."""
+    def attempt(self) -> Any:
+        """What the block in hand makes of a few tokens. What modules made without evaluating it,
+        such as frequencies, is evaluated by this thread: threads may only share what is."""
         tokens, before = self.waves[0], self.states[0]
         if before is None or joinable(before, *tokens.shape):
             tokens = tokens[:1, :PROBE]
             before = part(before, 0, 0, PROBE)
-        mx.eval(self._blocks.run(self.index, tokens, before))
+        after = self._blocks.run(self.index, tokens, before)
+        mx.eval(after)
+        return after

@@ -6,17 +6,18 @@ what becomes of its layers then is the caller's. Memory holds one stage's statis
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 import mlx.core as mx
 
+from mlxforge.calibrate.arrivals import arrivals
 from mlxforge.calibrate.drifts import Weigh
-from mlxforge.calibrate.hessians import Given, Hessian, Sums, drift_sums, experts_at_once
-from mlxforge.calibrate.observe import Enough, observed
+from mlxforge.calibrate.hessians import Hessian, Sums, drift_sums, experts_at_once
+from mlxforge.calibrate.observe import Given, observed
 from mlxforge.calibrate.passage import Passage
+from mlxforge.calibrate.residual import Residual, find_residuals
 from mlxforge.calibrate.run import Run
 from mlxforge.models.scoring.leaves.fixed import expert_count, forget_weight
 
@@ -33,6 +34,7 @@ class Stages:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._passages = run.passages
+        self._residuals: dict[str, Residual] = {}
 
     def __iter__(self) -> Iterator[Stage]:
         """What ``run`` comes to, of layers that it had not come to before."""
@@ -42,6 +44,7 @@ class Stages:
             for passage in self._passages:
                 passage.enter(index)
             stages, once = self._here()
+            self._residuals = self._residuals_of(stages, once)
             for stage in stages:
                 fresh = tuple(path for path in stage if path not in seen)
                 seen.update(fresh)
@@ -70,7 +73,7 @@ class Stages:
             drifts = None
             if len(self._passages) > 1:
                 rows = {each: self._run.modules[each]._matrix.rows for each in stage}
-                drifts = drift_sums(columns, rows, wanted, weigh)
+                drifts = drift_sums(columns, rows, wanted, weigh, path in self._residuals)
             sums = Sums(columns, drifts=drifts)
             for seen in self.seen(path, sums.look):
                 sums.add(seen)
@@ -86,33 +89,25 @@ class Stages:
     def seen(self, wanted: str, look: Callable[..., T]) -> Iterator[T]:
         """What ``look`` makes of what comes into a layer of this block, wave by wave: of what the
         model gives it, and of a plain layer, where the source goes along, of what that gives it,
-        each a Given. Several threads look at a time.
+        each a Given, with what the layer's output is added to where that is known. Several threads
+        look at a time.
 
         Experts are given rows in the order in which tokens were sent to them: where a token goes
         elsewhere in the source, the rows of the two are not of the same tokens.
         """
-        own = threading.local()
         plain = not expert_count(self._run.modules[wanted])
         passages = self._passages if plain else self._passages[:1]
-
-        def found(path: str, x: mx.array, chosen: mx.array | None) -> None:
-            own.found = x, chosen
-            raise Enough
-
+        residual = self._residuals.get(wanted)
         with ExitStack() as stack:
-            for passage in passages:
-                stack.enter_context(observed(passage.root, [wanted], found))
-            runs = [stack.enter_context(passage.opened()) for passage in passages]
+            arrive = [stack.enter_context(arrivals(each, wanted, residual)) for each in passages]
 
             def through(wave: int) -> tuple[T, ...]:
                 given: list[Given] = []
-                for run in runs:
-                    with suppress(Enough):
-                        run(wave)
-                        continue  # the wave does not come there
-                    mx.eval(own.found)
-                    given.append(vars(own).pop("found"))
-                return (look(*given),) if len(given) == len(runs) else ()
+                for each in arrive:
+                    if (here := each(wave)) is None:
+                        return ()
+                    given.append(here)
+                return (look(*given),)
 
             for looked in self._run.each(through):
                 yield from looked
@@ -149,3 +144,13 @@ class Stages:
             other.attempt()
         stages = [tuple(dict.fromkeys(paths)) for _, paths in given]
         return stages, {path for path in uses if uses.count(path) == 1}
+
+    def _residuals_of(self, stages: list[Stage], once: set[str]) -> dict[str, Residual]:
+        """Of plain layers that have no others in their stage, where the source goes along."""
+        if len(self._passages) == 1:
+            return {}
+        alone = {path for path, *others in stages if not others and path in once}
+        layers = {path: self._run.modules[path] for path in alone}
+        plain = {path: layer for path, layer in layers.items() if not expert_count(layer)}
+        main = self._passages[0]
+        return find_residuals(main.within, main.attempt, plain)

@@ -17,9 +17,9 @@ import numpy as np
 from mlxforge.calibrate.finite import check_inputs
 from mlxforge.calibrate.halts import Halts
 from mlxforge.calibrate.head import HeadSums
-from mlxforge.calibrate.hessians import Given
 from mlxforge.calibrate.importances import write_importances
 from mlxforge.calibrate.kept import Kept
+from mlxforge.calibrate.observe import Given
 from mlxforge.calibrate.run import Run
 from mlxforge.calibrate.shelf import Shelf
 from mlxforge.models.layers.table import LayerTable
@@ -79,7 +79,7 @@ def measure_inputs(
     ) -> tuple[np.ndarray, np.ndarray, Given | None]:
         found, count = sums_of(x, chosen, experts[path])
         check_inputs(path, found)
-        return found, count, (x, chosen) if path in heads else None
+        return found, count, Given(x, chosen) if path in heads else None
 
     with run.ready():
         begun = first * run.waves

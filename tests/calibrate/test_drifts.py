@@ -9,6 +9,7 @@ import pytest
 from mlxforge.calibrate import hessians
 from mlxforge.calibrate.drifts import Drift
 from mlxforge.calibrate.hessians import Hessian, Sums, drift_bytes, drift_sums, hessian_bytes
+from mlxforge.calibrate.observe import Given
 
 NUMBERS = np.random.default_rng(4)
 COLUMNS = 96
@@ -27,7 +28,7 @@ def summed(*paths: str) -> Hessian:
     rows = {path: ROWS[path] for path in paths}
     sums = Sums(COLUMNS, drifts=drift_sums(COLUMNS, rows, paths, WEIGHTS.__getitem__))
     for given, meant in WAVES:
-        sums.add(sums.look((given, None), (meant, None)))
+        sums.add(sums.look(Given(given), Given(meant)))
     (found,) = sums.means("layer")
     return found
 

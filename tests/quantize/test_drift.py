@@ -31,6 +31,22 @@ def test_all_of_the_change_gives_the_weights_of_least_error(
     assert np.allclose(found, best, rtol=1e-3, atol=1e-3)
 
 
+def test_what_the_output_is_added_to_is_made_up_for_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(drift, "SHARE", 1.0)
+    meant = CHANCE.normal(size=(300, 24))
+    x = meant + CHANCE.normal(size=meant.shape) * 0.3
+    weight = CHANCE.normal(size=(5, 24)).astype(np.float32)
+    away = x @ CHANCE.normal(size=(24, 5)) + CHANCE.normal(size=(300, 5))  # r_s - r
+    hessian, change = moments(x, meant)
+    whole = weight @ change + (away.T @ x / len(x)).astype(np.float32)
+    factor = prepare(hessian, damping=1e-9, shrinkage=0.0)
+    found = np.array(compensated(mx.array(weight), factor, whole))
+    best = np.linalg.lstsq(x, meant @ weight.T + away, rcond=None)[0].T
+    assert np.allclose(found, best, rtol=1e-3, atol=1e-3)
+
+
 def test_half_of_it_is_taken() -> None:
     meant = CHANCE.normal(size=(200, 16))
     x = 0.5 * meant

@@ -21,7 +21,7 @@ from mlxforge.calibrate.awq.journal import Journal
 from mlxforge.calibrate.awq.scalers import Scalers, columns_of
 from mlxforge.calibrate.awq.scales import Chooser
 from mlxforge.calibrate.finite import check_inputs
-from mlxforge.calibrate.hessians import Given
+from mlxforge.calibrate.observe import Given
 from mlxforge.calibrate.run import Run
 from mlxforge.calibrate.stages import Stage, Stages
 from mlxforge.calibrate.statistics import means_of, sums_of
@@ -122,7 +122,7 @@ class Scaling:
         total, tokens = np.zeros(()), np.zeros((), np.int64)
 
         def look(given: Given) -> tuple[np.ndarray, np.ndarray]:
-            return sums_of(*given, experts)
+            return sums_of(given.x, given.chosen, experts)
 
         for sums, count in self._stages.seen(path, look):
             total, tokens = total + sums, tokens + count

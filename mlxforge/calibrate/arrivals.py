@@ -1,0 +1,62 @@
+"""What comes into one layer of the block in hand, wave by wave."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from mlxforge.calibrate.observe import Enough, Given, observed
+from mlxforge.calibrate.passage import Passage
+from mlxforge.calibrate.residual import Residual
+from mlxforge.models.exchanged import called_as
+
+__all__ = ["Arrive", "arrivals"]
+
+Arrive = Callable[[int], Given | None]
+"""Of a wave, evaluated; None if it does not come to the layer. Several threads may ask."""
+
+
+@contextmanager
+def arrivals(passage: Passage, path: str, residual: Residual | None = None) -> Iterator[Arrive]:
+    """Of the layer at ``path``, and of what its output is added to if there is a ``residual``. What
+    is behind that is not run."""
+    own = threading.local()
+
+    def ends(_: str, x: mx.array, chosen: mx.array | None) -> None:
+        own.given = Given(x, chosen)
+        raise Enough
+
+    def adds_nothing(layer: nn.Module, x: mx.array) -> mx.array:
+        own.given = Given(x)
+        return mx.zeros((*x.shape[:-1], layer._matrix.rows), x.dtype)
+
+    def rests(_: nn.Module, array: mx.array, *__: Any, **___: Any) -> None:
+        assert residual is not None
+        own.given = own.given._replace(residual=array / residual.share)
+        raise Enough
+
+    with ExitStack() as stack:
+        if residual is None:
+            stack.enter_context(observed(passage.root, [path], ends))
+        else:
+            stack.enter_context(called_as(passage.modules[path], adds_nothing))
+        if residual is not None and residual.path is not None:
+            stack.enter_context(called_as(passage.within[residual.path], rests))
+        run = stack.enter_context(passage.opened())
+
+        def arrive(wave: int) -> Given | None:
+            own.given = None
+            with suppress(Enough):
+                after = run(wave)
+                if own.given is not None:
+                    rests(passage.root, after)
+            given: Given | None = vars(own).pop("given")
+            mx.eval(given)
+            return given
+
+        yield arrive
