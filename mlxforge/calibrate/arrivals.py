@@ -12,7 +12,7 @@ import mlx.nn as nn
 
 from mlxforge.calibrate.observe import Enough, Given, observed
 from mlxforge.calibrate.passage import Passage
-from mlxforge.calibrate.residual import Residual
+from mlxforge.calibrate.residual import Residual, first_array
 from mlxforge.models.exchanged import called_as
 
 __all__ = ["Arrive", "arrivals"]
@@ -33,12 +33,8 @@ def arrivals(passage: Passage, path: str, residual: Residual | None = None) -> I
 
     def adds_nothing(layer: nn.Module, x: mx.array) -> mx.array:
         own.given = Given(x)
+        passage.outputs.go_beyond()
         return mx.zeros((*x.shape[:-1], layer._matrix.rows), x.dtype)
-
-    def rests(_: nn.Module, array: mx.array, *__: Any, **___: Any) -> None:
-        assert residual is not None
-        own.given = own.given._replace(residual=array / residual.share)
-        raise Enough
 
     with ExitStack() as stack:
         if residual is None:
@@ -46,15 +42,24 @@ def arrivals(passage: Passage, path: str, residual: Residual | None = None) -> I
         else:
             stack.enter_context(called_as(passage.modules[path], adds_nothing))
         if residual is not None and residual.path is not None:
-            stack.enter_context(called_as(passage.within[residual.path], rests))
+            place = passage.within[residual.path]
+            kind = type(place)
+
+            def stops(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+                if own.given is None:  # a use before the layer's
+                    return kind.__call__(module, *args, **kwargs)
+                own.given = own.given._replace(residual=args[0] / residual.share)
+                raise Enough
+
+            stack.enter_context(called_as(place, stops))
         run = stack.enter_context(passage.opened())
 
         def arrive(wave: int) -> Given | None:
             own.given = None
             with suppress(Enough):
                 after = run(wave)
-                if own.given is not None:
-                    rests(passage.root, after)
+                if residual is not None and residual.path is None and own.given is not None:
+                    own.given = own.given._replace(residual=first_array(after) / residual.share)
             given: Given | None = vars(own).pop("given")
             mx.eval(given)
             return given

@@ -3,7 +3,7 @@
 A block is run once for each of its stages, and each time the layers of all stages before would
 multiply the same inputs by the same weights, and attention would weigh the same values. What they
 made is given back instead, as far as a shelf has room. Where a weight has been exchanged since, it
-is computed again.
+is computed again; and so is what comes behind the layer in hand, whose weights are yet to change.
 """
 
 from __future__ import annotations
@@ -54,18 +54,22 @@ class Outputs:
         with ExitStack() as stack:
             for path in self._once:
                 stack.enter_context(self._layer(path))
-            if self._passed:  # nothing before that is run again
+            if self._passed:  # nothing before the first is run again
                 stack.enter_context(self._attention())
             yield
 
     @contextmanager
     def of(self, wave: int) -> Iterator[None]:
         """What this thread runs meanwhile is the block for ``wave``."""
-        self._own.wave, self._own.attentions = wave, 0
+        self._own.wave, self._own.attentions, self._own.beyond = wave, 0, False
         try:
             yield
         finally:
             del self._own.wave
+
+    def go_beyond(self) -> None:
+        """What this thread runs of the block from here on comes behind the layer in hand."""
+        self._own.beyond = True
 
     def _layer(self, path: str) -> AbstractContextManager[None]:
         module = self._modules[path]
@@ -79,12 +83,12 @@ class Outputs:
 
     @contextmanager
     def _attention(self) -> Iterator[None]:
-        """The n-th of a run; layers that come before it have passed."""
+        """The n-th of a run; layers that come before it have passed, unless it is beyond them."""
         original = mx.fast.scaled_dot_product_attention
         made_of = tuple(self._modules[path]._matrix for path in self._passed)
 
         def attention(*args: Any, **kwargs: Any) -> mx.array:
-            if not hasattr(self._own, "wave"):  # another model's
+            if not hasattr(self._own, "wave") or self._own.beyond:  # or another model's
                 return original(*args, **kwargs)
             key = self._own.attentions, self._own.wave
             self._own.attentions += 1
@@ -104,7 +108,7 @@ class Outputs:
         if place is not None:
             if all(a is b for a, b in zip(parts, made_of, strict=False)):
                 known: mx.array = place.read()
-                return known[...]  # some models change in place what they are given
+                return known
             del self._known[key]
             place.leave()
         made = make()

@@ -65,7 +65,8 @@ class Stages:
         """What comes into the layers of ``stage``, which is the same for all of them: the number
         of the expert, None of plain layers, with its Hessian. As many experts at a time as have
         room; the windows pass the block for each of these times. Of plain layers those that are
-        ``wanted`` may be weighed; whether they are depends on the whole stage alone."""
+        ``wanted`` may be weighed; whether they are depends on the whole stage alone, and on what
+        its output is added to."""
         path = stage[0]
         module = self._run.modules[path]
         experts, columns = expert_count(module), module._matrix.columns

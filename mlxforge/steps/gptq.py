@@ -24,7 +24,7 @@ class Gptq(Learned):
     act_order: bool = True
 
     kind = "gptq"
-    version = 9
+    version = 11
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> dict[str, str]:
         import numpy as np

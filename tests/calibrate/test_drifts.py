@@ -69,6 +69,26 @@ def test_both_ways_give_the_weights_times_the_drift(
             assert np.array_equal(times(drift, path, piece), before)
 
 
+def test_a_token_that_is_off_by_far_more_than_others_does_not_outweigh_them() -> None:
+    given, meant = WAVES[0]
+    random = np.random.default_rng(6)
+    r, far = random.normal(size=(2, 2, 50, ROWS["down"])).astype(np.float32)
+    far[1, 7] *= 1000
+    rows = {"down": ROWS["down"]}
+    drifts = drift_sums(COLUMNS, rows, ["down"], WEIGHTS.__getitem__, residual=True)
+    sums = Sums(COLUMNS, drifts=drifts)
+    sums.add(sums.look(Given(given, None, mx.array(r)), Given(meant, None, mx.array(r + far))))
+    (found,) = sums.means("layer")
+    lengths = np.linalg.norm(far, axis=-1)
+    far[1, 7] *= hessians.FAR * np.sort(lengths.reshape(-1))[50] / lengths[1, 7]
+    x, s = (np.array(each, np.float64).reshape(100, COLUMNS) for each in (given, meant))
+    off = (s - x) @ np.array(WEIGHTS["down"], np.float64).T + far.reshape(100, -1)
+    wanted = off.T @ x / 100
+    assert found.drift is not None
+    drift = found.drift.products["down"]
+    np.testing.assert_allclose(drift, wanted, atol=1e-4 * np.abs(wanted).max())
+
+
 def test_memory_is_counted_as_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert hessian_bytes(COLUMNS) == summed("down").matrix.nbytes == 8 * COLUMNS**2
     monkeypatch.setattr(hessians, "WIDE", 64)

@@ -121,17 +121,18 @@ def given_to(passage: Passage, path: str | None) -> np.ndarray:
 class Block(nn.Module):  # type: ignore[misc]
     """x goes by a layer as ``make`` says."""
 
-    def __init__(self, make: Callable[[Block, mx.array, mx.array], mx.array]) -> None:
+    def __init__(self, make: Callable[[Block, mx.array, mx.array], Any]) -> None:
         super().__init__()
         self.layer = nn.Linear(8, 8)
         self.norm = nn.RMSNorm(8)
+        self.other = nn.Identity()
         self._make = make
 
-    def __call__(self, x: mx.array) -> mx.array:
+    def __call__(self, x: mx.array) -> Any:
         return self._make(self, x, self.layer(x))
 
 
-MADE: dict[str, tuple[Callable[[Block, mx.array, mx.array], mx.array], Residual | None]] = {
+MADE: dict[str, tuple[Callable[[Block, mx.array, mx.array], Any], Residual | None]] = {
     "added": (lambda block, x, y: x + y, END),
     "taken": (lambda block, x, y: x - 0.5 * y, Residual(None, -0.5)),
     "in a thousand times as much": (lambda block, x, y: 1000 * x + y, END),
@@ -148,6 +149,13 @@ MADE: dict[str, tuple[Callable[[Block, mx.array, mx.array], mx.array], Residual 
     "other tokens": (lambda block, x, y: x + y[:, ::-1], None),
     "mean": (lambda block, x, y: x + y.mean(axis=1, keepdims=True), None),
     "of another shape": (lambda block, x, y: (x + y)[:, :-1], None),
+    "with a share of many digits": (lambda block, x, y: x + 0.22136 * y, Residual(None, 0.22136)),
+    "with others": (lambda block, x, y: (x + y, [x, None]), END),
+    "with nothing": (lambda block, x, y: (), None),
+    "by a function that is bounded": (lambda block, x, y: 2000 * x + y + mx.tanh(y), None),
+    "beside a mask": (
+        lambda block, x, y: x + y + 0 * mx.exp(block.other(mx.full((5, 5), -mx.inf))).sum(), END
+    ),
     "nan": (lambda block, x, y: (x + y) * float("nan"), None),
     "changed in place": (lambda block, x, y: block.norm(x + y) + changed(x + y), None),
 }  # fmt: skip
@@ -177,7 +185,7 @@ def test_a_layer_of_another_block_has_none() -> None:
     assert find_residuals(within, lambda: block(x), {"other": nn.Linear(8, 8)}) == {}
 
 
-@pytest.mark.parametrize("name", ["llama", "granite", "cohere2"])
+@pytest.mark.parametrize("name", ["llama", "granite", "cohere2", "falcon_h1"])
 def test_the_drift_has_that_of_what_is_added_to(name: str, tmp_path: Path) -> None:
     """Against the mean of (W (s - x) + r_s - r) x^T over runs of the whole model."""
     folder = write(TEXT[name](), tmp_path / name)

@@ -134,7 +134,9 @@ def test_before_anything_has_changed_nothing_drifts(tiny: Callable[..., Path]) -
 
 
 @pytest.mark.parametrize(("room", "spare"), [(1 << 30, 0), (100_000, 200_000), (0, 1 << 30)])
-@pytest.mark.parametrize("name", ["llama", "qwen3_moe", "gemma3_text", "mamba2", "gemma4"])
+@pytest.mark.parametrize(
+    "name", ["llama", "qwen3_moe", "gemma3_text", "mamba2", "gemma4", "cohere2", "falcon_h1"]
+)
 def test_what_is_remembered_of_a_block_changes_nothing(
     name: str, room: int, spare: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,7 +81,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen3_moe"])
+@pytest.mark.parametrize("name", ["llama", "qwen3_moe", "falcon_h1"])
 def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(
     name: str, tmp_path: Path
 ) -> None:
