@@ -7,13 +7,14 @@ import numpy.typing as npt
 
 from mlxforge.errors import ForgeError
 
-__all__ = ["check_inputs"]
+__all__ = ["OVERFLOWS", "check_inputs"]
+
+OVERFLOWS = "the source overflows: is its dtype float16, or a weight broken?"
 
 
 def check_inputs(path: str, sums: npt.NDArray[np.floating]) -> None:
     """Raise ForgeError where ``sums`` over what comes into the layer at ``path`` are not finite."""
     if not np.isfinite(sums.sum()):
         raise ForgeError(
-            f"the inputs of {path} are not finite over the calibration tokens",
-            "the source overflows: is its dtype float16, or a weight broken?",
+            f"the inputs of {path} are not finite over the calibration tokens", OVERFLOWS
         )

@@ -99,9 +99,10 @@ class Place:
     file: Path | None = None
 
     def read(self) -> Any:
-        """The state; what is in a file is not read before it is used."""
+        """The state, the caller's own: some models change in place what they are given. What is in
+        a file is not read before it is used."""
         if self.file is None:
-            return self.state
+            return tree_map(_own, self.state)
         found = mx.load(str(self.file))
         assert isinstance(found, dict)
         return tree_map(partial(_filled, found), self.state)
@@ -118,6 +119,10 @@ class _Hole:
     """Where an array of a tree was, which has this ``name`` in a file."""
 
     name: str
+
+
+def _own(leaf: Any) -> Any:
+    return leaf[...] if isinstance(leaf, mx.array) else leaf
 
 
 def _filled(found: Mapping[str, mx.array], leaf: Any) -> Any:

@@ -69,6 +69,17 @@ def test_every_bit_of_every_dtype_comes_back_from_disk(tmp_path: Path) -> None:
     assert bits(states[0]) == bits(state)
 
 
+@pytest.mark.parametrize("room", [1 << 20, 0])
+def test_what_is_taken_may_be_changed_in_place(room: int, tmp_path: Path) -> None:
+    states = Shelf(room, tmp_path).states(1)
+    states[0] = (mx.arange(5), [mx.ones(2), None])
+    one, (two, _) = states[0]
+    one += 1
+    two *= 3
+    one, (two, _) = states[0]
+    assert one.tolist() == [0, 1, 2, 3, 4] and two.tolist() == [1, 1]
+
+
 def test_memory_holds_no_more_than_it_has_room_for(tmp_path: Path) -> None:
     shelf = Shelf(1000, tmp_path)
     first, second = shelf.states(3), shelf.states(3)

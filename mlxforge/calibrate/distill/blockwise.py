@@ -77,7 +77,7 @@ class _Run:
     def _solved(self, stage: Stage, layers: Layers, problem: Problem) -> Parameters:
         done = stage.number * self._settings.iterations
         found = solve(
-            problem, layers.start(), self._settings, stage.number, self._kept,
+            problem, layers.start(), self._settings, stage.number, stage.name, self._kept,
             lambda step: self._progress(done + step, self._total(), "iterations"),
         )  # fmt: skip
         keep_values(self._kept, stage, layers.values(found.parameters), found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +10,9 @@ from functools import partial
 from mlxforge.calibrate.distill.descent import Descent, Parameters, Problem, State, descend
 from mlxforge.calibrate.distill.pair import Stage
 from mlxforge.calibrate.distill.student import Values
+from mlxforge.calibrate.finite import OVERFLOWS
 from mlxforge.calibrate.kept import Kept, Pace
+from mlxforge.errors import ForgeError
 from mlxforge.recipe.methods import Dwq as Settings
 
 __all__ = ["Solved", "end_descent", "keep_values", "kept_values", "solve"]
@@ -34,11 +37,13 @@ def solve(
     start: Parameters,
     settings: Settings,
     number: int,
+    name: str,
     kept: Kept,
     report: Callable[[int], None],
 ) -> Descent:
     """``number`` is that of the stage, and the seed of its batches; ``report`` is told how many
-    iterations are done."""
+    iterations are done. Raises ForgeError with the ``name`` of what is trained where its loss is
+    not finite to begin with."""
     pace = Pace()
 
     def keep(state: State) -> None:
@@ -51,9 +56,12 @@ def solve(
     before = None
     if found and found[1].pop("stage") == number:
         before = State.of(*found)
-    return descend(
+    descent = descend(
         problem, start, settings.iterations, settings.learning_rate, number, before, keep
     )
+    if not math.isfinite(descent.before):
+        raise ForgeError(f"what {name} makes of the calibration tokens is not finite", OVERFLOWS)
+    return descent
 
 
 def keep_values(kept: Kept, stage: Stage, values: Values, found: Descent) -> None:

@@ -48,7 +48,8 @@ def _train_model(pair: Pair, settings: Settings, kept: Kept, progress: Progress)
     layers = {stage.number: pair.layers(stage, settings.norms) for stage in pair.stages}
     start = {name: value for own in layers.values() for name, value in own.start().items()}
     found = solve(
-        through_problem(pair, layers, settings.temperature), start, settings, 0, kept,
+        through_problem(pair, layers, settings.temperature), start, settings, 0, "the model",
+        kept,
         lambda step: progress(step, settings.iterations, "iterations"),
     )  # fmt: skip
     for stage in pair.stages:

@@ -32,6 +32,7 @@ from mlxforge.calibrate.blocks import PROBE, Blocks
 from mlxforge.calibrate.dynamic.ends import Ends
 from mlxforge.calibrate.dynamic.records import Sensitivity
 from mlxforge.calibrate.dynamic.rounding import Rounder
+from mlxforge.calibrate.finite import OVERFLOWS, check_inputs
 from mlxforge.calibrate.observe import observed
 from mlxforge.calibrate.states import joinable, joined, part, parted
 from mlxforge.errors import ForgeError
@@ -76,8 +77,8 @@ def measure_sensitivities(
     """The sensitivities of ``layers``, by path, over ``windows`` (int32 [windows, length]).
 
     Layers that no token comes to are left out. ``model`` has its weights in float32, read where
-    they are used. Raises ForgeError that names the layer that makes the model's answers infinite
-    or NaN.
+    they are used. Raises ForgeError that names the layer whose inputs are not finite, or which
+    makes the model's answers infinite or NaN.
     """
     root = getattr(model, "whole", model)  # of a model that sees, paths are those of all of it
     with one_thread_per_product(), remembered(root):
@@ -177,6 +178,7 @@ class _Run:
 
         def tell(path: str, x: mx.array, chosen: mx.array | None) -> None:
             self._uses.setdefault(path, set()).add(self._at)
+            check_inputs(path, np.asarray(x.astype(mx.float32)))
 
         state = None
         with observed(self._root, self._modules, tell):
@@ -243,7 +245,6 @@ def _finite(variant: _Variant, nats: float) -> float:
         what = f"{variant.layer.path} in {variant.bits} bits"
         raise ForgeError(
             f"{what} makes the model's answers infinite or NaN",
-            "the source overflows: is its dtype float16, or a weight broken? "
-            "A rule for this layer's bits leaves it out of the choice",
+            f"{OVERFLOWS} A rule for this layer's bits leaves it out of the choice",
         )
     return nats

@@ -258,12 +258,27 @@ def test_one_window_alone_is_refused() -> None:
         deal(WINDOWS[:1], 4)
 
 
+@pytest.mark.parametrize(
+    ("scope", "name"), [("blocks", r"model\.layers\.0"), ("model", "the model")]
+)
+def test_a_source_that_overflows_is_told_by_the_block(
+    scope: str, name: str, tmp_path: Path
+) -> None:
+    fields, weights = PLAIN["llama"]()
+    path = "model.layers.0.mlp.down_proj.weight"
+    weights[path] = mx.full(weights[path].shape, 3e38).astype(mx.bfloat16)
+    source = write((fields, weights), tmp_path / "source")
+    start = rounded(write(PLAIN["llama"](), tmp_path / "calm"), tmp_path)
+    with pytest.raises(ForgeError, match=f"what {name} makes of the calibration tokens is not f"):
+        trained(source, start, settings(scope=scope), tmp_path / "kept")
+
+
 def test_too_little_memory_for_the_whole_model_says_what_would_fit(models: Models) -> None:
     pair = pair_of(*models("llama"))
     check_fits(pair, needed_bytes(pair))
     with pytest.raises(ForgeError, match=r"scope: model takes about .* 1.0 MB are free") as refused:
         check_fits(pair, 1_000_000)
-    assert "scope: blocks" in (refused.value.hint or "")
+    assert "scope: blocks" in (refused.value.hint or "") and refused.value.key == "scope"
 
 
 def test_a_model_that_is_trained_whole_without_being_asked_has_to_fit_as_well(

@@ -4,7 +4,9 @@ weights exchanged, and the same bytes however the work is cut."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -20,7 +22,7 @@ from mlxforge.calibrate.dynamic.records import (
     read_sensitivities,
     write_sensitivities,
 )
-from mlxforge.calibrate.dynamic.rounding import Rounder
+from mlxforge.calibrate.dynamic.rounding import Rounded, Rounder
 from mlxforge.calibrate.dynamic.sensitivity import measure_sensitivities, probe_windows
 from mlxforge.errors import ForgeError
 from mlxforge.evaluate.divergence import divergence as plain_divergence
@@ -171,10 +173,31 @@ def test_windows_are_taken_from_all_of_the_text() -> None:
     assert probe_windows(windows[:2, :64]).shape == (2, 64)
 
 
-def test_answers_that_are_not_finite_name_the_layer(tmp_path: Path) -> None:
+def test_inputs_that_are_not_finite_name_the_layer(tmp_path: Path) -> None:
     fields, weights = PLAIN["llama"]()
-    name = "model.layers.1.mlp.down_proj.weight"
+    name = "model.layers.0.mlp.down_proj.weight"
     weights[name] = mx.full(weights[name].shape, 3e38).astype(mx.bfloat16)
     folder = write((fields, weights), tmp_path / "loud")
-    with pytest.raises(ForgeError, match=r"in \d bits makes the model's answers infinite or NaN"):
+    with pytest.raises(ForgeError, match=r"inputs of model.layers.1.self_attn.q_proj are not fin"):
+        measured(folder)
+
+
+def test_answers_that_are_not_finite_name_the_layer_and_its_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(PLAIN["llama"](), tmp_path / "llama")
+    whole = Rounder.round
+
+    def loud(self: Rounder, layer: Layer, *args: Any) -> Rounded:
+        found = whole(self, layer, *args)
+        words, scales, biases = found.packed[2].parts
+        loudest = scales * float("inf")
+        mx.eval(loudest)
+        broken = replace(found.packed[2], parts=(words, loudest, biases))
+        several = layer.path == "model.layers.1.mlp.up_proj"
+        return replace(found, packed={**found.packed, 2: broken}) if several else found
+
+    monkeypatch.setattr(Rounder, "round", loud)
+    said = r"model.layers.1.mlp.up_proj in 2 bits makes the model's answers infinite or NaN"
+    with pytest.raises(ForgeError, match=said):
         measured(folder)
