@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -39,7 +39,7 @@ __all__ = [
     "tools_of",
 ]
 
-SECTIONS = dict.fromkeys(("calibrate", "gptq", "awq", "dwq"), "calibrate")
+SECTIONS = dict.fromkeys(("calibrate", "heads", "gptq", "awq", "dwq", "sensitivity"), "calibrate")
 SECTIONS["baseline"] = "evaluate"
 """Whose values a step that runs a text through a model has."""
 
@@ -116,15 +116,31 @@ class Plan:
 
     def position_of(self, node: Node, key: str | None = None) -> Position | None:
         """Where the recipe names the text that this step fetches or makes; or the value of ``key``
-        in the section that this step is for, or else the text that it is a value of."""
+        in a section that this step is for, the method's own or that of its text, or else the text;
+        of ``method`` what asks for this step."""
         if key and (section := SECTIONS.get(node.kind)):
-            wanted = texts_by_section(self.recipe).get(section)
-            return self.recipe.positions.get((section, key)) or (wanted.at if wanted else None)
+            positions, wanted = self.recipe.positions, texts_by_section(self.recipe).get(section)
+            asked = self._asking(node.kind) if key == "method" else ()
+            for path in (*asked, ("quantize", node.kind, key), (section, key)):
+                if at := positions.get(path):
+                    return at
+            return wanted.at if wanted else None
         for section, text in self.texts.items():
             below = text.below() if isinstance(text, Node) else ()
             if any(node.key == other.key for other in below):
                 return texts_by_section(self.recipe)[section].at
         return None
+
+    def _asking(self, kind: str) -> Iterator[tuple[str, ...]]:
+        """Where the recipe asks for steps of this kind, if it is written there."""
+        quantize = self.recipe.quantize
+        words = {
+            ("refine",): quantize.refine,
+            ("prepare",): quantize.prepare,
+            ("dynamic", "method"): quantize.filling,
+        }
+        yield from (("quantize", *path) for path, word in words.items() if word == kind)
+        yield from (("quantize", "method"), ("quantize", "scales"), ("quantize",))
 
 
 class Planner:

@@ -71,6 +71,7 @@ def room_for_states(
             f"{kind} needs about {readable_bytes(own)} of memory for {need.what}, and may take "
             f"{readable_bytes(free)}",
             f"{need.instead}, or more memory",
+            key="method",
         )
     room = (free - own) // 2
     needed = states_bytes(kind, table, samples * length)

@@ -26,6 +26,7 @@ VOCABULARY = 8  # bytes for each weight of heads and embeddings: in float32, its
 COPIES = 6  # of a layer's weights, in float32
 SUMS = 2 * 16  # bytes for each input: two sums in double precision, and a copy of them
 TRAINED = 4  # bytes for each weight of a block: its code, and parameters, moments, anchor by group
+PROBED = 2  # bytes for each weight of a block: its words at 3 and at 2 bits, twice
 DECODED = 12  # bytes for each, on each core: the weights, their gradient, one in the making
 MOMENTS = 4  # of a head's inputs, as they are and in the measure of embeddings, and two factors
 SHELF, TOGETHER = 16 << 20, 640 << 20  # bytes: of a shelf at least, with the rest at most
@@ -50,8 +51,12 @@ def shelf_bytes(kind: str, table: LayerTable) -> int:
 
 def states_bytes(kind: str, table: LayerTable, tokens: int) -> int:
     """Of what so many tokens are between two blocks of the step ``kind``."""
-    width = max((e.weight.shape[-1] for e in _layers(table) if e.role == "embeddings"), default=0)
-    return 4 * tokens * width * NEEDS[kind].models
+    return 4 * tokens * _width(table) * NEEDS[kind].models
+
+
+def _width(table: LayerTable) -> int:
+    """Of a state."""
+    return max((e.weight.shape[-1] for e in _layers(table) if e.role == "embeddings"), default=0)
 
 
 def _layers(table: LayerTable) -> list[Layer]:
@@ -61,14 +66,16 @@ def _layers(table: LayerTable) -> list[Layer]:
 def _hessians(table: LayerTable) -> int:
     """Of the widest layer: sums of products of its inputs, for each expert; a factor of them; and
     its weights."""
-    largest = _head_codes(table)
+    largest, width = _head_codes(table), _width(table)
     for layer in _layers(table):
         *experts, rows, columns = layer.weight.shape
         held = rows * columns * _each(layer)
         if layer.role != "embeddings":  # what they are given are tokens
             count = experts_at_once(experts[0], columns) if experts else 1
             held += (count + factors(columns)) * hessian_bytes(columns)
-            held += 0 if experts else drift_bytes(columns, rows)
+            if not experts:  # what gives states may be added to them
+                added = rows == width and layer.role not in ENDS
+                held += max(drift_bytes(columns, rows, residual) for residual in {False, added})
         largest = max(largest, held)
     return largest + _vocabulary_codes(table)
 
@@ -89,10 +96,12 @@ def _vocabulary_codes(table: LayerTable) -> int:
     return sum(int(np.prod(layer.weight.shape)) for layer in _ends(table))
 
 
-def _copies(table: LayerTable) -> int:
-    """Of the largest layer's weight, or one expert's."""
-    sizes = (layer.weight.shape[-2] * layer.weight.shape[-1] for layer in _layers(table))
-    return 4 * COPIES * max(sizes, default=0)
+def _probed(table: LayerTable) -> int:
+    """Of the block with most weights, at two widths, and while they are put together; and of the
+    largest layer between, or one expert's, as float32."""
+    between = (layer for layer in _layers(table) if layer.role not in ENDS)
+    sizes = (layer.weight.shape[-2] * layer.weight.shape[-1] for layer in between)
+    return PROBED * _block_weights(table) + 4 * max(sizes, default=0)
 
 
 def _sums(table: LayerTable) -> int:
@@ -162,6 +171,6 @@ NEEDS = {
     "awq": Need(_scaled, "its largest layer", outputs=True),
     "gptq": Need(_hessians, "its widest layer alone", models=2, outputs=True),
     "dwq": Need(_trained, "its largest block", WITHOUT, models=2, lane=_lane),
-    "sensitivity": Need(_copies, "its largest layer"),
+    "sensitivity": Need(_probed, "its largest block"),
 }
 """By the kinds of the steps."""

@@ -87,9 +87,9 @@ def peak_bytes(project: Project, node: Node, table: LayerTable, size: ModelSize)
         prompted = isinstance(node.step, Evaluate) and bool(node.step.prompts)
         talks = prompted or "answers" in (node.kind, *dict(node.inputs))
         learned = 0
-        if node.kind in ("heads", *LEARNERS):
-            tokens = _calibration(node).samples * _calibration(node).sequence_length
-            learned = learning_bytes(node.kind, table, tokens)
+        if node.kind in ("calibrate", "heads", *LEARNERS):
+            read = _calibration(node)
+            learned = learning_bytes(node.kind, table, read.samples * read.sequence_length)
         return PROCESS_BYTES + SCORING_BYTES + _kept_bytes(size, talks) + learned
     return PROCESS_BYTES if isinstance(node.step, Download) else None
 
@@ -132,8 +132,8 @@ def _work(plan: Plan, node: Node, parameters: int) -> Iterator[tuple[str, float]
 
 
 def _calibration(node: Node) -> Calibrate:
-    """What the step learns from."""
-    calibrate = dict(node.inputs)["calibration"]
+    """What the step learns from, or is."""
+    calibrate = node if node.kind == "calibrate" else dict(node.inputs)["calibration"]
     assert isinstance(calibrate, Node) and isinstance(calibrate.step, Calibrate)
     return calibrate.step
 

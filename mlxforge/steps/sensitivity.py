@@ -36,10 +36,12 @@ class Sensitivity(Learned):
         from mlxforge.calibrate.dynamic.rounding import Rounder
         from mlxforge.calibrate.dynamic.sensitivity import measure_sensitivities, probe_windows
         from mlxforge.calibrate.importances import read_importances
+        from mlxforge.calibrate.memory import check_room
         from mlxforge.models.layers.assign import is_free
         from mlxforge.models.scoring.loading import load_for_scoring
 
         table, assignments = self.decide(inputs)
+        check_room(self.kind, table)
         free = [entry.layer for entry in assignments if is_free(entry)]
         importances = read_importances(inputs["calibration"], table)
         rounder = Rounder(self.scales, self.group_size, table.cast(self.dtype), importances)

@@ -48,7 +48,7 @@ def test_the_samples_that_are_named_fit_and_one_more_does_not(table: LayerTable)
         room_for_states("gptq", table, fitting + 1, 512, free, disk)
 
 
-@pytest.mark.parametrize("kind", ["gptq", "awq", "dwq", "calibrate", "heads"])
+@pytest.mark.parametrize("kind", ["gptq", "awq", "dwq", "calibrate", "heads", "sensitivity"])
 def test_a_layer_that_does_not_fit_alone_is_told_as_that(kind: str, table: LayerTable) -> None:
     with pytest.raises(ForgeError, match=f"{kind} needs about") as told:
         room_for_states(kind, table, 1, 16, 1000, 1 << 40)
@@ -60,7 +60,13 @@ def test_a_layer_that_does_not_fit_alone_is_told_as_that(kind: str, table: Layer
 
 
 @pytest.mark.parametrize(
-    ("kind", "least", "most"), [("awq", 0.9e9, 4e9), ("gptq", 1.2e9, 4.5e9), ("heads", 1e9, 2.5e9)]
+    ("kind", "least", "most"),
+    [
+        ("awq", 0.9e9, 4e9),
+        ("gptq", 1.2e9, 4.5e9),
+        ("heads", 1e9, 2.5e9),
+        ("sensitivity", 0.4e9, 1.5e9),
+    ],
 )
 def test_a_large_vocabulary_is_not_counted_as_if_it_were_scaled(
     kind: str, least: float, most: float

@@ -124,6 +124,49 @@ def test_gc_is_dry_and_removes_only_what_no_recipe_needs(
     assert "tiny  quantize  ok" in workspace.doit("verify", "tiny").stdout
 
 
+def place(
+    workspace: Workspace, source: Path, section: str, kind: str, key: str
+) -> tuple[str, int] | None:
+    """Where the recipe is pointed at when a step tells of a key; its section begins on line 2."""
+    from mlxforge.project import Project
+
+    read = f"calibrate: {{text: {{path: {DEMO / 'heldout.txt'}}}, samples: 8}}"
+    workspace.recipe("tiny", f"source: {{path: {source}}}\n{section}\n{read}\n")
+    project = Project(workspace.root)
+    plan = project.plan(*project.select(["tiny"]))
+    plans = [plan, *([plan.later] if plan.later else [])]
+    step = next(node for each in plans for node in each.nodes() if node.kind == kind)
+    at = plan.position_of(step, key)
+    return at and (at.file, at.line)
+
+
+@pytest.mark.parametrize(
+    ("key", "line"), [("scope", 3), ("method", 2), ("temperature", 4), ("samples", 4), ("text", 4)]
+)
+def test_a_value_that_a_step_tells_of_is_found_in_its_own_section_or_its_texts(
+    key: str, line: int, workspace: Workspace, source: Path
+) -> None:
+    section = "quantize: {method: dwq, dwq: {batch_size: 2,\n  scope: model}}"
+    assert place(workspace, source, section, "dwq", key) == ("recipes/tiny.yaml", line)
+
+
+@pytest.mark.parametrize(
+    ("section", "kind", "line"),
+    [
+        ("{method: gptq,\n  prepare: awq,\n  refine: dwq}", "dwq", 4),
+        ("{method: gptq,\n  prepare: awq,\n  refine: dwq}", "awq", 3),
+        ("{method: gptq,\n  prepare: awq,\n  refine: dwq}", "gptq", 2),
+        ("{method: dynamic,\n  dynamic: {\n  method: gptq}}", "sensitivity", 2),
+        ("{bits: 4,\n  scales: search}", "heads", 3),
+    ],
+)
+def test_a_method_is_found_where_the_recipe_asks_for_it(
+    section: str, kind: str, line: int, workspace: Workspace, source: Path
+) -> None:
+    found = place(workspace, source, f"quantize: {section}", kind, "method")
+    assert found == ("recipes/tiny.yaml", line)
+
+
 def test_gc_takes_checkpoints_of_what_is_finished_and_leaves_those_of_what_is_not(
     workspace: Workspace, source: Path
 ) -> None:

@@ -76,6 +76,30 @@ def test_what_a_build_takes_is_within_what_was_said_before(
     assert all(words.endswith((" s", " min")) for words in told)
 
 
+def test_what_learns_takes_no_more_memory_than_was_said(
+    workspace: Workspace, tiny: Callable[..., Path]
+) -> None:
+    section = (
+        "quantize: {method: gptq, prepare: awq, refine: dwq, awq: {grid: 2}, dwq: {iterations: 2}}"
+    )
+    text = f"text: {{path: {Path(__file__)}}}"  # any text
+    workspace.recipe(
+        "learned",
+        f"source: {{path: {tiny()}}}\n{section}\n"
+        f"calibrate: {{{text}, samples: 8, sequence_length: 128}}\n{SCORED}",
+    )
+    told = re.findall(
+        r"([a-z]+)[^,(]*? ([\d.]+ [kMG]?B)[,)]", lines(workspace, "learned")["memory"]
+    )
+    most = {kind: size_in(words) for kind, words in told}
+    assert most["calibrate"] > most["baseline"]
+    workspace.build("learned")
+    for kind in ("calibrate", "awq", "gptq", "dwq"):
+        (artifact,) = workspace.artifacts(kind)
+        peak = json.loads((artifact / "manifest.json").read_text())["peak_bytes"]
+        assert 0 < peak <= most[kind], kind
+
+
 def test_rates_of_one_model_tell_of_another_by_its_size(
     workspace: Workspace, tiny: Callable[..., Path]
 ) -> None:

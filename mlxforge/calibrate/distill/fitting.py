@@ -28,10 +28,12 @@ def check_fits(pair: Pair, free: int) -> None:
         raise ForgeError(
             f"dwq of a model whose blocks cannot be run one by one {sizes}",
             "use method: gptq without refine, or a smaller sequence_length",
+            key="method",
         )
     raise ForgeError(
         f"dwq with scope: model {sizes}",
         "use scope: blocks, which takes one block at a time, or a smaller batch_size",
+        key="scope",
     )
 
 
