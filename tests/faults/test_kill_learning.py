@@ -4,11 +4,14 @@ bytes."""
 from __future__ import annotations
 
 import os
+import random
 import signal
+import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +29,7 @@ DYNAMIC = "dynamic, dynamic: {target_bits_per_weight: 4.5, method: gptq}, refine
 DYNAMIC_STEPS = 3  # sensitivity, gptq, dwq
 CASCADE = "gptq, prepare: awq"
 CASCADE_STEPS = 2
+KILLS = 8
 
 
 def recipe(method: str, source: Path) -> str:
@@ -42,6 +46,40 @@ def left(workspace: Workspace) -> list[Path]:
     return [
         Path(folder) / name for folder, _, names in walk for name in names if ".part" not in name
     ]
+
+
+def kill(build: subprocess.Popen[bytes], mark: str) -> None:
+    """The build, and all that it started."""
+    for pid in marked(mark):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    build.wait(timeout=30)
+    wait_for(partial(gone, mark), "all processes to end")
+
+
+def test_killed_again_and_again_wherever_it_is(
+    workspace: Workspace, tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Path]
+) -> None:
+    whole = Workspace(tmp_path_factory.mktemp("whole") / "project")
+    for each in (whole, workspace):
+        each.recipe("tiny", recipe(f"{CASCADE}, refine: dwq", tiny()))
+    begun = time.monotonic()
+    whole.build("tiny")
+    took = time.monotonic() - begun
+    chance = random.Random(8)
+    kills = 0
+    for _ in range(KILLS):
+        mark = uuid.uuid4().hex
+        build = start(workspace, mark)
+        with suppress(subprocess.TimeoutExpired):
+            build.wait(timeout=chance.uniform(0.1, 0.5) * took)
+        if build.poll() is None:
+            kill(build, mark)
+            kills += 1
+    assert kills >= 2
+    workspace.build("tiny")
+    assert digests(workspace) == digests(whole)
+    assert not left(workspace)
 
 
 @pytest.mark.parametrize("method, steps", [(DYNAMIC, DYNAMIC_STEPS), (CASCADE, CASCADE_STEPS)])
@@ -71,10 +109,7 @@ def test_each_step_killed_once(
         if build.returncode == 0:
             break
         assert build.returncode is None, "the build failed"
-        for pid in marked(mark):
-            os.kill(pid, signal.SIGKILL)
-        build.wait(timeout=30)
-        wait_for(partial(gone, mark), "all processes to end")
+        kill(build, mark)
         before = left(workspace)
         killed |= found
     assert len(killed) == steps
