@@ -28,7 +28,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
     if options.list:
-        console.print("\n".join(f"{row.name:<18}  {row.about}" for row in ROWS), markup=False)
+        console.print(
+            "\n".join(f"{row.name:<18}  {row.about}" for row in ROWS), markup=False, soft_wrap=True
+        )
         return 0
     try:
         if options.show:

@@ -9,7 +9,9 @@ from benchmarks.meter import Command
 from benchmarks.pairs import Task
 from benchmarks.profiling import PROGRAMS
 
-__all__ = ["converting", "plain_doit", "reading_and_writing", "scoring"]
+__all__ = ["converting", "learning", "plain_doit", "reading_and_writing", "scoring"]
+
+ROOT = Path(__file__).parents[1]
 
 
 def converting(source: Path, *flags: str) -> Task:
@@ -18,6 +20,16 @@ def converting(source: Path, *flags: str) -> Task:
     def command(folder: Path) -> Command:
         paths = ("--hf-path", str(source), "--mlx-path", str(folder / "data"))
         return Command(("-m", "mlx_lm", "convert", *paths, *flags))
+
+    return Task(command)
+
+
+def learning(method: str, bits: int, source: Path, tokens: Path) -> Task:
+    """mlx_lm's own function; see programs/upstream_quant.py."""
+
+    def command(folder: Path) -> Command:
+        words = (method, str(bits), str(source), str(tokens), str(folder / "data"))
+        return Command(("-m", "benchmarks.programs.upstream_quant", *words), ROOT)
 
     return Task(command)
 

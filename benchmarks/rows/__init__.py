@@ -8,7 +8,9 @@ from benchmarks.bench import Row
 from benchmarks.figures import at_most, within
 from benchmarks.inputs.models import LLAMA, LLAMA_10GB, QWEN3_MOE
 from benchmarks.inputs.smollm2 import SMOLLM2, WIKI
-from benchmarks.rows import quantize, recipes, score
+from benchmarks.quality.inputs import TEXTS
+from benchmarks.rows import learn, quantize, recipes, score
+from benchmarks.rows.learn import learned
 from benchmarks.rows.quantize import conversion
 
 __all__ = ["ROWS"]
@@ -95,6 +97,24 @@ ROWS = (
         ),
         inputs=(SMOLLM2, WIKI),
         room=2 * SMOLLM2.size,
+    ),
+    Row(
+        "search-smollm2",
+        "4-bit SmolLM2 with searched scales and a text's statistics, against plain rounding",
+        partial(learn.against_rounding, wall=at_most(4)),
+        inputs=(SMOLLM2, TEXTS),
+        room=4 * SMOLLM2.size,
+    ),
+    learned("gptq", "{method: gptq}", samples=32, wall=1, memory=0.5),
+    # as many steps of one window as theirs makes, whose last four windows are held out
+    learned("dwq", "{method: dwq, dwq: {iterations: 28, batch_size: 1}}", 32, 0.5, 0.5),
+    learned("awq", "{method: awq}", samples=4, wall=0.5, memory=0.5),
+    Row(
+        "gptq-memory",
+        f"the gptq step of {LLAMA.name}, against the bytes of the source's weights",
+        partial(learn.peak, source=LLAMA, memory=at_most(0.35)),
+        inputs=(LLAMA,),
+        room=3 * LLAMA.size,
     ),
     conversion("mxfp4", LLAMA, "{mode: mxfp4}", "-q --q-mode mxfp4", wall=0.1, memory=0.15),
     conversion("nvfp4", LLAMA, "{mode: nvfp4}", "-q --q-mode nvfp4", wall=0.1, memory=0.15),

@@ -14,10 +14,11 @@ from benchmarks.bench import Bench
 from benchmarks.compare import check_same, weight_bytes
 from benchmarks.inputs import Scratch
 from benchmarks.inputs.models import Llama
-from benchmarks.ours import quantizing
+from benchmarks.ours import learning, quantizing
 from benchmarks.rows import ROWS
 from benchmarks.rows.quantize import conversion
 from mlxforge.errors import ForgeError
+from mlxforge.steps.dwq import Dwq
 from tests.conftest import ROOT
 
 SMALL = Llama("small", 64, 128, layers=1, heads=4, kv_heads=2, shards=2, vocabulary=512)
@@ -64,6 +65,16 @@ def test_a_step_has_its_recipes_parameters(tmp_path: Path) -> None:
     assert job["parameters"]["bits"] == 4 and job["parameters"]["group_size"] == 16
     assert job["inputs"]["source"] == str(tmp_path / "source")
     assert Path(job["out"]).is_dir()
+
+
+def test_a_step_that_learns_has_its_section_and_a_place_for_checkpoints(tmp_path: Path) -> None:
+    section, read = "{method: dwq, dwq: {iterations: 28}}", tmp_path / "calibration"
+    task = learning(Dwq, tmp_path / "source", tmp_path / "layers", section, calibration=read)
+    (tmp_path / "run").mkdir()
+    job = json.loads(str(task.command(tmp_path / "run").line))
+    assert job["kind"] == "dwq" and job["parameters"]["iterations"] == 28
+    assert job["inputs"]["calibration"] == str(read)
+    assert not list(Path(job["inputs"]["checkpoints"]).iterdir())
 
 
 def test_a_conversion_is_checked_bit_for_bit_and_then_measured(tmp_path: Path) -> None:
