@@ -6,6 +6,7 @@ What blocks hand on is on disk, but for a little, and in memory where the disk h
 from __future__ import annotations
 
 import shutil
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,12 +29,13 @@ ON_DISK = 4 << 30  # bytes, at most, of what could be computed again
 
 @contextmanager
 def shelf_for(kind: str, table: LayerTable, windows: np.ndarray, out: Path) -> Iterator[Shelf]:
-    """Where the step ``kind`` has the states of ``windows``, int32 [samples, length]; what has to
-    go to disk is in ``out`` for as long as it is needed. Raises ForgeError as room_for_states."""
+    """Where the step ``kind`` has the states of ``windows``, int32 [samples, length], those that it
+    learns from; what has to go to disk is in ``out`` for as long as it is needed. Raises ForgeError
+    as room_for_states."""
     samples, length = windows.shape
     free, disk = available_bytes(), shutil.disk_usage(out).free
     room = room_for_states(kind, table, samples, length, free, disk)
-    left = disk - states_bytes(kind, table, samples * length)
+    left = disk - states_bytes(kind, table, samples, length)
     with TemporaryDirectory(prefix="states-", dir=out) as folder:
         memory = min(room, max(shelf_bytes(kind, table), -left))
         yield Shelf(memory, Path(folder), spare=min(max(0, left) // 2, ON_DISK))
@@ -74,9 +76,13 @@ def room_for_states(
             key="method",
         )
     room = (free - own) // 2
-    needed = states_bytes(kind, table, samples * length)
+
+    def needs(samples: int) -> int:
+        return states_bytes(kind, table, samples, length)
+
+    needed = needs(samples)
     if needed > room + disk:
-        fitting = (room + disk) // max(1, states_bytes(kind, table, length))
+        fitting = bisect_right(range(samples), room + disk, key=needs) - 1
         raise ForgeError(
             f"{kind} needs about {readable_bytes(needed)} for what {samples} samples of {length} "
             f"tokens become, and there are {readable_bytes(room)} of memory and "

@@ -15,6 +15,7 @@ from mlxforge.calibrate.hessians import (
     factors,
     hessian_bytes,
 )
+from mlxforge.calibrate.windows import held_out_of
 from mlxforge.models.device import backend
 from mlxforge.models.layers.table import Layer, LayerTable
 from mlxforge.models.writing.parallel import cores
@@ -34,13 +35,13 @@ ENDS = ("lm_head", "embeddings")
 BLOCK = re.compile(r".*?\.\d+\.")
 
 
-def learning_bytes(kind: str, table: LayerTable, tokens: int) -> int:
+def learning_bytes(kind: str, table: LayerTable, samples: int, length: int) -> int:
     """What the step ``kind`` will not take more than, where the disk has room for states."""
     need = NEEDS[kind]
     lanes = (cores() - 1) * need.lane(table) if backend() == "cpu" else 0
     shelf = shelf_bytes(kind, table)
     if not need.outputs:
-        shelf = min(shelf, states_bytes(kind, table, tokens))
+        shelf = min(shelf, states_bytes(kind, table, samples, length))
     return need.bytes(table) + lanes + shelf
 
 
@@ -49,9 +50,12 @@ def shelf_bytes(kind: str, table: LayerTable) -> int:
     return max(SHELF, TOGETHER - NEEDS[kind].bytes(table))
 
 
-def states_bytes(kind: str, table: LayerTable, tokens: int) -> int:
-    """Of what so many tokens are between two blocks of the step ``kind``."""
-    return 4 * tokens * _width(table) * NEEDS[kind].models
+def states_bytes(kind: str, table: LayerTable, samples: int, length: int) -> int:
+    """Of what so many windows are between two blocks of the step ``kind``, with those held out
+    where it has them too."""
+    need = NEEDS[kind]
+    windows = samples + need.held_out * held_out_of(samples)
+    return 4 * windows * length * _width(table) * need.models
 
 
 def _width(table: LayerTable) -> int:
@@ -152,14 +156,15 @@ def _block_weights(table: LayerTable) -> int:
 @dataclass(frozen=True)
 class Need:
     """``bytes`` that a step holds besides states, for ``what``; ``instead``: what takes less; how
-    many ``models`` have states; whether ``outputs`` of layers are beside them; ``lane``: bytes for
-    each core of a CPU but one, as far as there is room."""
+    many ``models`` have states; whether ``outputs`` of layers are beside them, and windows that are
+    ``held_out``; ``lane``: bytes for each core of a CPU but one, as far as there is room."""
 
     bytes: Callable[[LayerTable], int]
     what: str
     instead: str = "use method: rtn with scales: search"
     models: int = 1
     outputs: bool = False
+    held_out: bool = False
     lane: Callable[[LayerTable], int] = _none
 
 
@@ -170,7 +175,7 @@ NEEDS = {
     "heads": Need(_head_codes, "its largest head", PLAINER, models=0),
     "awq": Need(_scaled, "its largest layer", outputs=True),
     "gptq": Need(_hessians, "its widest layer alone", models=2, outputs=True),
-    "dwq": Need(_trained, "its largest block", WITHOUT, models=2, lane=_lane),
+    "dwq": Need(_trained, "its largest block", WITHOUT, models=2, held_out=True, lane=_lane),
     "sensitivity": Need(_probed, "its largest block"),
 }
 """By the kinds of the steps."""

@@ -6,6 +6,7 @@ weighted by those of drawn tokens, a search leaves a few percent more than by th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,42 @@ from mlxforge.calibrate.shuffled import permutation
 from mlxforge.errors import ForgeError
 from mlxforge.evaluate.windows import token_windows
 
-__all__ = ["calibration_windows", "drawn_windows"]
+__all__ = ["HELD_OUT", "Windows", "calibration_windows", "drawn_windows", "held_out_of"]
 
 ALL = 1 << 20  # windows: more than anybody calibrates on
+HELD_OUT = 8  # for so many windows that are learned from one that is not
+
+
+@dataclass(frozen=True)
+class Windows:
+    """int32 [windows, length] each, in the text's order: what methods learn from, and what none of
+    them does, by which they may be judged."""
+
+    learned: np.ndarray
+    held_out: np.ndarray
+
+    def write(self, folder: Path) -> None:
+        np.save(folder / "tokens.npy", self.learned)
+        np.save(folder / "held_out.npy", self.held_out)
+
+    @classmethod
+    def read(cls, folder: Path) -> Windows:
+        return cls(*(np.load(folder / name) for name in ("tokens.npy", "held_out.npy")))
+
+
+def held_out_of(samples: int) -> int:
+    """How many windows are held out beside ``samples``, where the text has as many."""
+    return -(-samples // HELD_OUT)
 
 
 def calibration_windows(
     text: Path, tokenizer: Any, samples: int, length: int, seed: int
-) -> np.ndarray:
-    """``samples`` windows of ``length`` tokens, int32 [samples, length], in the text's order.
+) -> Windows:
+    """``samples`` windows of ``length`` tokens, and ``held_out_of`` them more, or as many as the
+    text has besides, if any.
 
     The text is cut into windows without overlap; which of them are taken is a permutation by
-    ``seed``. Raises ForgeError where the text has fewer.
+    ``seed``. Raises ForgeError where the text has fewer than ``samples``.
     """
     windows = token_windows(text, tokenizer, ALL, length)
     if len(windows) < samples:
@@ -36,11 +61,13 @@ def calibration_windows(
             key="samples",
         )
     order = permutation(len(windows), seed)
-    return windows[np.sort(order[:samples])]
+    learned, more = order[:samples], order[samples : samples + held_out_of(samples)]
+    return Windows(windows[np.sort(learned)], windows[np.sort(more)])
 
 
-def drawn_windows(vocabulary: int, samples: int, length: int, seed: int) -> np.ndarray:
-    """int32 [samples, length] of the first ``vocabulary`` tokens, all as likely, by the raw numbers
-    of numpy's PCG64 of ``seed``, which no version of numpy changes."""
+def drawn_windows(vocabulary: int, samples: int, length: int, seed: int) -> Windows:
+    """``samples`` of the first ``vocabulary`` tokens, all as likely, by the raw numbers of numpy's
+    PCG64 of ``seed``, which no version of numpy changes; none held out."""
     numbers = np.random.PCG64(seed).random_raw(samples * length)
-    return (numbers % vocabulary).astype(np.int32).reshape(samples, length)
+    drawn = (numbers % vocabulary).astype(np.int32).reshape(samples, length)
+    return Windows(drawn, drawn[:0])

@@ -89,7 +89,7 @@ def peak_bytes(project: Project, node: Node, table: LayerTable, size: ModelSize)
         learned = 0
         if node.kind in ("calibrate", "heads", *LEARNERS):
             read = _calibration(node)
-            learned = learning_bytes(node.kind, table, read.samples * read.sequence_length)
+            learned = learning_bytes(node.kind, table, read.samples, read.sequence_length)
         return PROCESS_BYTES + SCORING_BYTES + _kept_bytes(size, talks) + learned
     return PROCESS_BYTES if isinstance(node.step, Download) else None
 

@@ -13,8 +13,7 @@ from mlxforge.progress import Progress
 from mlxforge.steps.source import SourceStep, Wants
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from mlxforge.calibrate.windows import Windows
     from mlxforge.models.layers.table import LayerTable
 
 __all__ = ["Calibrate"]
@@ -23,7 +22,8 @@ __all__ = ["Calibrate"]
 @dataclass(frozen=True)
 class Calibrate(SourceStep):
     """``source``, ``layers`` and, if there is one, ``text`` -> ``tokens.npy`` (int32 [samples,
-    sequence_length]) and the mean squares and means of each layer's inputs (see
+    sequence_length]), ``held_out.npy`` (a few windows more, from which nothing is learned), and of
+    the former the mean squares and means of each layer's inputs (see
     mlxforge.calibrate.statistics), with more of what comes into heads (see
     mlxforge.calibrate.head)."""
 
@@ -32,7 +32,7 @@ class Calibrate(SourceStep):
     seed: int
 
     kind = "calibrate"
-    version = 7
+    version = 8
     tools = ("mlx", "mlx-lm", "transformers", "tokenizers")
     backend = True
     blas = True
@@ -45,8 +45,6 @@ class Calibrate(SourceStep):
         return cls(samples=8, sequence_length=256, seed=0, **wants)
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
-        import numpy as np
-
         from mlxforge.calibrate.kept import Kept
         from mlxforge.calibrate.memory import shelf_for
         from mlxforge.calibrate.statistics import write_statistics
@@ -57,8 +55,9 @@ class Calibrate(SourceStep):
 
         inspection = Inspection(inputs["layers"])
         table = inspection.table
-        windows = self._windows(inputs, table)
-        np.save(out / "tokens.npy", windows)
+        found = self._windows(inputs, table)
+        found.write(out)
+        windows = found.learned
         model = load_for_scoring(inputs["source"], keep=False, exact=True)
         check_tokens(model, windows)
         kept = Kept(inputs["checkpoints"])
@@ -70,8 +69,7 @@ class Calibrate(SourceStep):
                 check_weights(inputs["source"], inspection, given, None)
                 raise
 
-    def _windows(self, inputs: Mapping[str, Path], table: LayerTable) -> np.ndarray:
-        """int32 [samples, sequence_length]."""
+    def _windows(self, inputs: Mapping[str, Path], table: LayerTable) -> Windows:
         from mlxforge.calibrate.windows import calibration_windows, drawn_windows
         from mlxforge.models.layers.positions import check_length
         from mlxforge.models.source.load import load_tokenizer

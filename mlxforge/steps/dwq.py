@@ -27,12 +27,10 @@ class Dwq(Learned):
     norms: bool = False
 
     kind = "dwq"
-    version = 4
+    version = 5
     side_by_side = True
 
     def run(self, inputs: Mapping[str, Path], out: Path, progress: Progress) -> dict[str, str]:
-        import numpy as np
-
         from mlxforge.calibrate.distill.pair import Pair, deal
         from mlxforge.calibrate.distill.train import train
         from mlxforge.calibrate.distill.tuned import write_tuned
@@ -40,6 +38,7 @@ class Dwq(Learned):
         from mlxforge.calibrate.importances import read_importances
         from mlxforge.calibrate.kept import Kept
         from mlxforge.calibrate.memory import lanes_for, shelf_for, spare_shelf
+        from mlxforge.calibrate.windows import Windows
         from mlxforge.models.layers.assign import affine_schemes, assign
         from mlxforge.models.layers.inspection import Inspection
         from mlxforge.models.memory import available_bytes
@@ -50,7 +49,7 @@ class Dwq(Learned):
         from mlxforge.quantize.moved import Moved
 
         settings = self.settings(Settings)
-        windows = np.load(inputs["calibration"] / "tokens.npy")
+        windows = Windows.read(inputs["calibration"])
         batches = deal(windows, settings.batch_size)
         table = Inspection(inputs["layers"]).table
         source = load_for_scoring(inputs["source"], keep=False, exact=True)
@@ -66,7 +65,7 @@ class Dwq(Learned):
         pair = Pair(source, student, tensors, batches, importances, moved, lanes)
         kept = Kept(inputs["checkpoints"])
         with one_thread_per_product():
-            with shelf_for(self.kind, table, windows, out) as shelf:
+            with shelf_for(self.kind, table, windows.learned, out) as shelf:
                 solved = train(pair, settings, kept, progress, shelf)
             with spare_shelf(out) as shelf:
                 verdict = judge(pair, solved, shelf)

@@ -35,17 +35,20 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> LayerTable:
     return inspect_model(traced.model, traced.config)
 
 
-def test_the_samples_that_are_named_fit_and_one_more_does_not(table: LayerTable) -> None:
+@pytest.mark.parametrize("kind", ["gptq", "dwq"])
+def test_the_samples_that_are_named_fit_and_one_more_does_not(kind: str, table: LayerTable) -> None:
     free, disk = 10 << 20, 30_000_000
-    room = room_for_states("gptq", table, 8, 512, free, disk)
+    room = room_for_states(kind, table, 8, 512, free, disk)
     assert 0 < room < free
-    with pytest.raises(ForgeError, match=r"gptq needs about .+ for what 99999 samples of 512") as e:
-        room_for_states("gptq", table, 99_999, 512, free, disk)
+    with pytest.raises(
+        ForgeError, match=rf"{kind} needs about .+ for what 99999 samples of 512"
+    ) as e:
+        room_for_states(kind, table, 99_999, 512, free, disk)
     fitting = int(re.findall(r"\d+", e.value.hint or "")[0])
     assert e.value.hint == f"calibrate: {{samples: {fitting}}} fits"
-    room_for_states("gptq", table, fitting, 512, free, disk)
+    room_for_states(kind, table, fitting, 512, free, disk)
     with pytest.raises(ForgeError):
-        room_for_states("gptq", table, fitting + 1, 512, free, disk)
+        room_for_states(kind, table, fitting + 1, 512, free, disk)
 
 
 @pytest.mark.parametrize("kind", ["gptq", "awq", "dwq", "calibrate", "heads", "sensitivity"])
@@ -104,7 +107,7 @@ def test_the_sums_of_every_expert_are_counted(tmp_path: Path) -> None:
     heads = sum(np.load(file).nbytes for file in tmp_path.glob("*.npy")) - found.nbytes
     assert found.dtype == np.float32 and found.nbytes > 30_000
     twice = 2 * 2 * found.nbytes  # in double precision, and a copy
-    assert learning_bytes("calibrate", table, 0) >= twice + heads
+    assert learning_bytes("calibrate", table, 0, 512) >= twice + heads
 
 
 def test_a_shelf_takes_the_memory_that_a_step_leaves_of_what_it_should_take(
@@ -113,11 +116,11 @@ def test_a_shelf_takes_the_memory_that_a_step_leaves_of_what_it_should_take(
     wide = LayerTable("llama", "bfloat16", (layer("model.up_proj", "mlp", 16384, 8192),))
     assert shelf_bytes("gptq", wide) == 16 << 20
     assert shelf_bytes("gptq", table) + NEEDS["gptq"].bytes(table) == 640 << 20
-    assert learning_bytes("gptq", table, 99) == 640 << 20
+    assert learning_bytes("gptq", table, 9, 11) == 640 << 20
     monkeypatch.setattr("mlxforge.calibrate.needs.TOGETHER", 0)
     monkeypatch.setattr("mlxforge.calibrate.needs.SHELF", 1000)
     windows = np.zeros((4, 512))
-    size = states_bytes("gptq", table, windows.size)
+    size = states_bytes("gptq", table, *windows.shape)
 
     def in_memory(disk: int) -> int:
         """Of as many states as there are, where the disk has so much room."""

@@ -18,17 +18,16 @@ from mlxforge.calibrate.head import read_heads
 from mlxforge.calibrate.importances import read_importances, write_importances
 from mlxforge.calibrate.kept import Kept
 from mlxforge.calibrate.statistics import measure_inputs, write_statistics
-from mlxforge.calibrate.windows import calibration_windows, drawn_windows
+from mlxforge.calibrate.windows import Windows, drawn_windows
 from mlxforge.errors import ForgeError
 from mlxforge.models.layers.inspect import inspect_model
 from mlxforge.models.layers.table import LayerTable
 from mlxforge.models.scoring.loading import load_for_scoring
-from mlxforge.models.source.load import load_source, load_tokenizer
+from mlxforge.models.source.load import load_source
 from mlxforge.steps.calibrate import Calibrate
 from mlxforge.steps.inspect import Inspect
 from tests.checkpoints import PLAIN, write
 from tests.checkpoints.hybrid import HYBRID
-from tests.conftest import DEMO
 
 WINDOWS = np.random.default_rng(3).integers(0, 500, size=(5, 48)).astype(np.int32)
 
@@ -164,31 +163,6 @@ def test_inputs_that_are_not_finite_name_the_layer(tmp_path: Path) -> None:
         measure_inputs(model, quantizable(table), WINDOWS, quiet, heads(table))
 
 
-def test_a_seed_chooses_the_windows_of_a_text() -> None:
-    tokenizer = load_tokenizer(DEMO / "model")
-    text = DEMO / "heldout.txt"
-    first = calibration_windows(text, tokenizer, 6, 32, seed=1)
-    assert first.shape == (6, 32)
-    assert np.array_equal(first, calibration_windows(text, tokenizer, 6, 32, seed=1))
-    assert not np.array_equal(first, calibration_windows(text, tokenizer, 6, 32, seed=2))
-    rows = {tuple(row) for row in calibration_windows(text, tokenizer, 60, 32, seed=1)}
-    assert {tuple(row) for row in first} < rows and len(rows) == 60
-
-
-def test_too_short_a_text_says_how_many_windows_it_gives() -> None:
-    tokenizer = load_tokenizer(DEMO / "model")
-    with pytest.raises(ForgeError, match=r"enough tokens for 6 x 64, not for 4096 x 64"):
-        calibration_windows(DEMO / "README.md", tokenizer, 4096, 64, seed=0)
-
-
-def test_drawn_tokens_are_the_seeds_and_all_of_the_vocabulary() -> None:
-    first = drawn_windows(90, 8, 256, seed=0)
-    assert first.shape == (8, 256) and first.dtype == np.int32
-    assert np.array_equal(first, drawn_windows(90, 8, 256, seed=0))
-    assert not np.array_equal(first, drawn_windows(90, 8, 256, seed=1))
-    assert {*first.reshape(-1).tolist()} == {*range(90)}
-
-
 def test_without_a_text_tokens_are_drawn_that_the_model_has_in_windows_that_it_knows(
     tmp_path: Path,
 ) -> None:
@@ -201,8 +175,8 @@ def test_without_a_text_tokens_are_drawn_that_the_model_has_in_windows_that_it_k
     inputs["checkpoints"] = tmp_path / "checkpoints"
     Calibrate.drawn().run(inputs, tmp_path / "out", quiet)
     table = table_of(source)
-    tokens = np.load(tmp_path / "out" / "tokens.npy")
-    assert np.array_equal(tokens, drawn_windows(table.vocabulary, 8, 96, seed=0))
+    tokens = Windows.read(tmp_path / "out").learned
+    assert np.array_equal(tokens, drawn_windows(table.vocabulary, 8, 96, seed=0).learned)
     found = read_importances(tmp_path / "out", table)
     heads = {layer.path for layer in table.layers if layer.role == "embeddings"}
     assert found.keys() == {*quantizable(table)} - heads

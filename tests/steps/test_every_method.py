@@ -17,6 +17,7 @@ import pytest
 
 from mlxforge.calibrate.dynamic.records import read_sensitivities
 from mlxforge.calibrate.statistics import write_statistics
+from mlxforge.calibrate.windows import Windows
 from mlxforge.local import Local
 from mlxforge.models.layers.assign import assign
 from mlxforge.models.layers.inspection import Inspection
@@ -111,7 +112,7 @@ class Bench:
         """The artifact of ``calibrate``: these models have no tokenizer that a text is worth."""
         out = self.root / f"calibrate-{self.calibrate.key[:12]}"
         out.mkdir()
-        np.save(out / "tokens.npy", WINDOWS)
+        Windows(WINDOWS, WINDOWS[:0]).write(out)
         model = load_for_scoring(self.source, keep=False, exact=True)
         write_statistics(model, self.table, WINDOWS, out, quiet)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mlxforge.calibrate.statistics import write_statistics
+from mlxforge.calibrate.windows import Windows
 from mlxforge.errors import ForgeError
 from mlxforge.models.layers.inspection import Inspection
 from mlxforge.models.scoring.loading import load_for_scoring
@@ -54,7 +55,7 @@ def spoilt(root: Path, name: str, value: float, row: int = UNUSED) -> dict[str, 
     mx.save_safetensors(str(file), weights, metadata={"format": "pt"})
     Inspect().run({"source": inputs["source"]}, inputs["layers"], quiet)
     tokens = np.random.default_rng(1).integers(0, 400, size=(4, 48)).astype(np.int32)
-    np.save(inputs["calibration"] / "tokens.npy", tokens)
+    Windows(tokens, tokens[:0]).write(inputs["calibration"])
     table = Inspection(inputs["layers"]).table
     model = load_for_scoring(inputs["source"], exact=True)
     write_statistics(model, table, tokens, inputs["calibration"], quiet)

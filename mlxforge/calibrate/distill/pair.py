@@ -1,6 +1,7 @@
 """A quantized model beside its source: the batches that both are given, and what is to be trained.
 
-Windows are dealt to batches once. One window in eight is held out: it trains nothing and judges.
+Windows are dealt to batches once. Those that nothing has learned from judge: neither this training,
+nor what made the quantized model. Where the text has no such windows, one in eight is held out.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from mlxforge.calibrate.distill.anchor import Anchor, Anchors
 from mlxforge.calibrate.distill.student import Layers, Values, norm_tensors, trainable_paths
 from mlxforge.calibrate.observe import observed
 from mlxforge.calibrate.shuffled import permutation
+from mlxforge.calibrate.windows import HELD_OUT, Windows
 from mlxforge.errors import ForgeError
 from mlxforge.models.scoring.leaves.fixed import expert_count, weight_of
 from mlxforge.models.streaming.rows import Rows
@@ -28,7 +30,6 @@ from mlxforge.quantize.moved import UNMOVED, Moved
 
 __all__ = ["Batches", "Pair", "Stage", "deal"]
 
-HELD_OUT = 8  # one window in so many
 NOTHING: Mapping[str, Moved] = {}
 PART_TOKENS = 512  # of a batch, for one core at a time
 
@@ -45,9 +46,21 @@ class Batches:
         return range(self.training, len(self.tokens))
 
 
-def deal(windows: np.ndarray, batch_size: int) -> Batches:
-    """``windows`` int32 [samples, length] in the text's order, every eighth (the last one of fewer)
-    held out; the others dealt by chance."""
+def deal(windows: Windows, batch_size: int) -> Batches:
+    """What is ``learned`` from, dealt by chance, and what is held out; where that is nothing, every
+    eighth of the former (the last one of fewer) judges, and does not train."""
+    training, held_out = windows.learned, windows.held_out
+    if not len(held_out):
+        training, held_out = _parted(training)
+    training = training[permutation(len(training), 0)]
+    cut = [
+        [mx.array(part[at : at + batch_size]) for at in range(0, len(part), batch_size)]
+        for part in (training, held_out)
+    ]
+    return Batches((*cut[0], *cut[1]), len(cut[0]))
+
+
+def _parted(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     count = len(windows)
     if count < 2:
         raise ForgeError(
@@ -55,13 +68,7 @@ def deal(windows: np.ndarray, batch_size: int) -> Batches:
             "calibrate: {samples: 2} or more",
         )
     judges = np.arange(count) % HELD_OUT == min(HELD_OUT, count) - 1
-    training, held_out = windows[~judges], windows[judges]
-    training = training[permutation(len(training), 0)]
-    cut = [
-        [mx.array(part[at : at + batch_size]) for at in range(0, len(part), batch_size)]
-        for part in (training, held_out)
-    ]
-    return Batches((*cut[0], *cut[1]), len(cut[0]))
+    return windows[~judges], windows[judges]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from mlxforge.calibrate.distill.pair import Pair, deal
 from mlxforge.calibrate.distill.solve import Solved
 from mlxforge.calibrate.distill.train import train
 from mlxforge.calibrate.kept import Kept
+from mlxforge.calibrate.windows import Windows
 from mlxforge.models.scoring.loading import load_for_scoring
 from mlxforge.models.streaming.tensors import open_tensors
 from mlxforge.recipe.methods import Dwq as Settings
@@ -41,7 +42,9 @@ def rounded(source: Path, root: Path, bits: int = 3) -> Path:
 
 def pair_of(source: Path, start: Path, windows: np.ndarray = WINDOWS) -> Pair:
     models = [load_for_scoring(folder, keep=False, exact=True) for folder in (source, start)]
-    return Pair(models[0], models[1], open_tensors(start), deal(windows, 2), {})
+    return Pair(
+        models[0], models[1], open_tensors(start), deal(Windows(windows, windows[:0]), 2), {}
+    )
 
 
 def trained(source: Path, start: Path, wanted: Settings, kept: Path) -> dict[int, Solved]:

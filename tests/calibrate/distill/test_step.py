@@ -16,7 +16,7 @@ import pytest
 from mlxforge.calibrate.distill.divergence import divergence
 from mlxforge.calibrate.importances import write_importances
 from mlxforge.calibrate.statistics import measure_inputs
-from mlxforge.calibrate.windows import calibration_windows
+from mlxforge.calibrate.windows import Windows, calibration_windows
 from mlxforge.models.scoring.loading import load_for_scoring
 from mlxforge.models.source.load import load_tokenizer
 from mlxforge.steps.dwq import Dwq
@@ -44,8 +44,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     calibration = root / "calibration"
     calibration.mkdir()
     windows = calibration_windows(lines(True, root), load_tokenizer(SOURCE), 24, 64, seed=0)
-    np.save(calibration / "tokens.npy", windows)
-    write_importances(measure_inputs(load_for_scoring(SOURCE), [], windows, quiet), calibration)
+    windows.write(calibration)
+    learned = measure_inputs(load_for_scoring(SOURCE), [], windows.learned, quiet)
+    write_importances(learned, calibration)
     return root
 
 
@@ -72,7 +73,8 @@ def test_it_is_nearer_on_text_that_it_was_not_trained_on(root: Path, tmp_path: P
     folder.mkdir()
     inputs = {"layers": root / "layers", "source": SOURCE, "chosen": chosen}
     Quantize("dwq", 3, 64, **PLAIN).run(inputs, folder, quiet)
-    windows = calibration_windows(lines(False, root), load_tokenizer(SOURCE), 12, 64, seed=0)
+    text = lines(False, root)
+    windows = calibration_windows(text, load_tokenizer(SOURCE), 12, 64, seed=0).learned
     before, after = mean_divergence(root / "start", windows), mean_divergence(folder, windows)
     assert after < 0.75 * before
     start = mx.load(str(root / "start" / "model.safetensors"))
@@ -82,7 +84,12 @@ def test_it_is_nearer_on_text_that_it_was_not_trained_on(root: Path, tmp_path: P
     assert {name.rpartition(".")[2] for name in changed} == {"scales", "biases"}
     assert "model.embed_tokens.scales" in changed
     notes = json.loads((chosen / "chosen.json").read_text())["notes"]
-    assert notes["divergence"]["after"] < notes["divergence"]["before"]
+    judges = Windows.read(root / "calibration").held_out
+    judged = [mean_divergence(model, judges) for model in (root / "start", folder)]
+    assert [notes["divergence"][when] for when in ("before", "after")] == pytest.approx(
+        judged, rel=1e-3
+    )
+    assert judged[1] < judged[0]
     assert set(notes["stages"]) == {"the head", *(f"model.layers.{n}" for n in range(3))}
 
 

@@ -18,6 +18,7 @@ from mlxforge.calibrate.distill.train import train
 from mlxforge.calibrate.distill.verdict import judge
 from mlxforge.calibrate.kept import Kept, Pace
 from mlxforge.calibrate.shelf import Shelf
+from mlxforge.calibrate.windows import Windows
 from mlxforge.errors import ForgeError
 from mlxforge.models.scoring.leaves.trained import multiplied_by
 from mlxforge.models.threads import Lanes
@@ -242,11 +243,25 @@ def test_experts_multiply_as_they_did(models: Models) -> None:
     assert mx.allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_one_window_in_eight_is_held_out() -> None:
-    windows = np.arange(33 * 4, dtype=np.int32).reshape(33, 4)
+def dealt(windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+    """What trains, and what judges."""
     batches = deal(windows, 4)
     held = np.concatenate([np.array(batches.tokens[at]) for at in batches.held_out])
     training = np.concatenate([np.array(part) for part in batches.tokens[: batches.training]])
+    return training, held
+
+
+def test_what_nothing_has_learned_from_judges_and_all_else_trains() -> None:
+    windows = np.arange(33 * 4, dtype=np.int32).reshape(33, 4)
+    training, held = dealt(Windows(windows[:28], windows[28:]))
+    assert np.array_equal(held, windows[28:])
+    assert np.array_equal(training[training[:, 0].argsort()], windows[:28])
+    assert not np.array_equal(training, windows[:28])
+
+
+def test_one_window_in_eight_is_held_out_where_all_are_learned_from() -> None:
+    windows = np.arange(33 * 4, dtype=np.int32).reshape(33, 4)
+    training, held = dealt(Windows(windows, windows[:0]))
     assert np.array_equal(held, windows[7::8])
     both = np.concatenate([held, training])
     assert np.array_equal(both[both[:, 0].argsort()], windows)
@@ -255,7 +270,7 @@ def test_one_window_in_eight_is_held_out() -> None:
 
 def test_one_window_alone_is_refused() -> None:
     with pytest.raises(ForgeError, match=r"needs 2 windows.* the text gives 1"):
-        deal(WINDOWS[:1], 4)
+        deal(Windows(WINDOWS[:1], WINDOWS[:0]), 4)
 
 
 @pytest.mark.parametrize(
