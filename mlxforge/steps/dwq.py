@@ -71,5 +71,6 @@ class Dwq(Learned):
                 verdict = judge(pair, solved, shelf)
         names = {stage.number: stage.name for stage in pair.stages}
         paths = affine_schemes(assign(table, self.wanted()))
-        write_tuned(inputs["start"], tensors, paths, verdict, solved, names, changed, out)
+        told = importances.keys()
+        write_tuned(inputs["start"], tensors, paths, verdict, solved, names, changed, told, out)
         return {}

@@ -48,6 +48,11 @@ WANTED = {
         RTN, method="gptq", prepare="awq", refine="dwq", awq=Awq(4, clip=True),
         gptq=Gptq(64, 0.03, True), dwq=Dwq(2, 2, 0.01, 1.0, "blocks", norms=True),
     ),
+    "dwq": replace(RTN, method="dwq", dwq=Dwq(2, 2, 0.01, 1.0, "blocks", norms=False)),
+    "gptq, then dwq": replace(
+        RTN, method="gptq", refine="dwq",
+        gptq=Gptq(64, 0.03, True), dwq=Dwq(2, 2, 0.01, 1.0, "blocks", norms=False),
+    ),
     "dynamic": replace(RTN, method="dynamic", dynamic=Dynamic(4.9, 2, 8, "rtn")),
     "dynamic, awq, gptq": replace(
         RTN, method="dynamic", prepare="awq", dynamic=Dynamic(4.9, 2, 8, "gptq"),

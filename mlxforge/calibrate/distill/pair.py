@@ -109,9 +109,12 @@ class Pair:
         self.stages = tuple(self._stages(student, probe))
 
     def layers(self, stage: Stage, norms: bool, values: Values | None = None) -> Layers:
-        """What is trained in ``stage``; with ``values`` as they were left by a run before."""
+        """What is trained in ``stage``, which experts that saw too few tokens are not; with
+        ``values`` as they were left by a run before."""
         dtypes = {name: getattr(mx, self._tensors[name].dtype) for name in stage.norms if norms}
-        return Layers(self.modules, stage.paths, dtypes, values)
+        known = {path: self._importances[path] for path in stage.paths if path in self._importances}
+        still = {path: importance.unknown() for path, importance in known.items()}
+        return Layers(self.modules, stage.paths, dtypes, values, still)
 
     def parts(self, batch: int, *states: Any) -> list[tuple[int, mx.array, list[Any]]]:
         """A batch's tokens, and ``states`` that belong to them, in pieces that may be run side by
@@ -147,7 +150,7 @@ class Pair:
                 module, known = self.source_modules[path], self._importances.get(path)
                 moved = self._moved.get(path, UNMOVED)
                 stacked = expert_count(module) > 0
-                for number, layer in enumerate(layers[stage.number].weights(path)):
+                for number, layer in layers[stage.number].weights(path).items():
                     importance = moved.importance(known.of(number) if known else None, number)
                     weight = moved.weight(weight_of(module, number if stacked else None), number)
                     found[f"{path}/{number}"] = Anchor(layer, weight, importance)

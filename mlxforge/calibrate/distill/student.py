@@ -6,7 +6,7 @@ and ``path/expert/middle``. A norm's weight has a parameter named as the tensor 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
@@ -25,6 +25,7 @@ __all__ = ["Layers", "Values", "norm_tensors", "trainable_paths"]
 Values = Mapping[str, mx.array]
 """Scales, biases and norms' weights by tensor name, as they stand in the model's files."""
 
+NOTHING: Mapping[str, Collection[int]] = {}
 NORM_STEP = 0.1  # of its mean square: what a norm's weight moves by, where a group moves by a step
 
 
@@ -51,7 +52,8 @@ def _affine(module: nn.Module) -> bool:
 
 class Layers:
     """Those at ``paths`` among ``modules``, all of their codes in memory, and the ``norms`` named
-    with the dtypes that they are stored in.
+    with the dtypes that they are stored in. Experts that are ``still``, by path, have no parameters
+    and stay as they are.
 
     ``values`` are taken in the place of what the model's files hold.
     """
@@ -62,7 +64,9 @@ class Layers:
         paths: Collection[str],
         norms: Mapping[str, mx.Dtype],
         values: Values | None = None,
+        still: Mapping[str, Collection[int]] = NOTHING,
     ) -> None:
+        self._still = {path: frozenset(still.get(path, ())) for path in paths}
         self._modules = {path: modules[path] for path in paths}
         self._layers = {
             path: [trainable(entry) for entry in _read(path, module, values or {})]
@@ -73,15 +77,16 @@ class Layers:
             for name, dtype in norms.items()
         }
 
-    def weights(self, path: str) -> list[Trainable]:
-        """Of one layer: one per expert, or a single one."""
-        return self._layers[path]
+    def weights(self, path: str) -> dict[int, Trainable]:
+        """Of one layer those that are trained: by the number of the expert, or a single one."""
+        still = self._still[path]
+        return {n: weight for n, weight in enumerate(self._layers[path]) if n not in still}
 
     def start(self) -> Parameters:
         """Parameters at which everything is as it was read."""
         found = {name: mx.zeros(norm.shape) for name, norm in self._norms.items()}
-        for path, weights in self._layers.items():
-            for number, weight in enumerate(weights):
+        for path in self._layers:
+            for number, weight in self.weights(path).items():
                 names = f"{path}/{number}/slope", f"{path}/{number}/middle"
                 found |= dict(zip(names, weight.start(), strict=True))
         return found
@@ -94,7 +99,7 @@ class Layers:
         }
         for path, weights in self._layers.items():
             parts = [
-                weight.result(*_of(parameters, path, number))
+                weight.result(*self._at(parameters, path, number))
                 for number, weight in enumerate(weights)
             ]
             stacked = expert_count(self._modules[path]) > 0
@@ -109,7 +114,7 @@ class Layers:
         """The model computes with what ``parameters`` stand for. ``decoded``: for many runs
         without gradients, each weight is decoded once and stays."""
         weighing = [
-            (module, partial(_weigh, self._layers[path], path, parameters))
+            (module, partial(self._weigh, path, parameters))
             for path, module in self._modules.items()
         ]
         once = [(module, _Once(weigh)) for module, weigh in weighing]
@@ -122,6 +127,17 @@ class Layers:
             finally:
                 for name, norm in self._norms.items():
                     norm.module["weight"] = before[name]
+
+    def _weigh(
+        self, path: str, parameters: Parameters, expert: int | None, rows: slice
+    ) -> mx.array:
+        number = expert or 0
+        return self._layers[path][number].weight(*self._at(parameters, path, number), rows)
+
+    def _at(self, parameters: Parameters, path: str, number: int) -> tuple[mx.array, mx.array]:
+        if number in self._still[path]:
+            return self._layers[path][number].start()
+        return parameters[f"{path}/{number}/slope"], parameters[f"{path}/{number}/middle"]
 
 
 class _Norm:
@@ -167,14 +183,3 @@ def _read(path: str, module: nn.Module, values: Values) -> list[Affine]:
         found.append(Affine(unpack(matrix.weight.read(*rows), matrix.packing.bits), *parts))
         mx.eval(found[-1].codes, found[-1].scales, found[-1].biases)
     return found
-
-
-def _weigh(
-    weights: Sequence[Trainable], path: str, parameters: Parameters, expert: int | None, rows: slice
-) -> mx.array:
-    number = expert or 0
-    return weights[number].weight(*_of(parameters, path, number), rows)
-
-
-def _of(parameters: Parameters, path: str, number: int) -> tuple[mx.array, mx.array]:
-    return parameters[f"{path}/{number}/slope"], parameters[f"{path}/{number}/middle"]

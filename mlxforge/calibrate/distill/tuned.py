@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from mlxforge.calibrate.distill.solve import Solved
 from mlxforge.calibrate.distill.student import Values
 from mlxforge.calibrate.distill.verdict import Verdict
 from mlxforge.models.streaming.rows import Rows
-from mlxforge.models.writing.chosen import ChosenWriter
+from mlxforge.models.writing.chosen import UNKNOWN, ChosenWriter
 
 __all__ = ["write_tuned"]
 
@@ -22,16 +22,18 @@ __all__ = ["write_tuned"]
 def write_tuned(
     start: Path,
     tensors: Mapping[str, Rows],
-    paths: Iterable[str],
+    paths: Collection[str],
     verdict: Verdict,
     solved: Mapping[int, Solved],
     names: Mapping[int, str],
     changed: Iterable[str],
+    told: Container[str],
     out: Path,
 ) -> None:
     """The layers at ``paths`` of the model in ``start``, whose ``tensors`` these are, with the
-    values that ``verdict`` keeps; the other ones as they are. So are tensors that are ``changed``,
-    by name: those that are not quantized and have other values there than in the source."""
+    values that ``verdict`` keeps; the other ones as they are: of these, layers that calibration has
+    not ``told`` of were only rounded. So are tensors that are ``changed``, by name: those that are
+    not quantized and have other values there than in the source."""
     trained = {name: found for found in verdict.kept.values() for name in found.names}
 
     @lru_cache(maxsize=1)
@@ -49,14 +51,14 @@ def write_tuned(
         packed.update(parts)
     for name in sorted({*changed, *trained} - packed):
         writer.add_tensor(name, value(name))
-    writer.finish(_unknown(start), _notes(verdict, solved, names))
+    untold = [path for path in paths if path not in told and f"{path}.scales" not in trained]
+    writer.finish(_unknown(start), _notes(verdict, solved, names), untold)
 
 
 def _unknown(start: Path) -> dict[str, list[int]]:
     """The experts that the start itself has only rounded."""
     layers = json.loads((start / "mlxforge.json").read_bytes())["layers"]
-    key = "experts_without_calibration"
-    return {path: entry[key] for path, entry in layers.items() if key in entry}
+    return {path: entry[UNKNOWN] for path, entry in layers.items() if UNKNOWN in entry}
 
 
 def _notes(

@@ -100,5 +100,5 @@ def _embed(pair: Pair, stage: Stage, values: Values) -> None:
     for path in stage.paths:
         if isinstance(pair.modules[path], HeldEmbedding):
             layers = pair.layers(replace(stage, paths=(path,), norms=()), False, values)
-            (weight,) = layers.weights(path)
+            (weight,) = layers.weights(path).values()
             fix_weight(pair.modules[path], [Affine(weight.codes, weight.scales, weight.biases)])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +30,12 @@ from mlxforge.quantize.moved import UNMOVED, Moved
 from mlxforge.quantize.scheme import Scheme
 from mlxforge.store.sync import replaced
 
-__all__ = ["Chosen", "ChosenWriter", "read_chosen"]
+__all__ = ["UNKNOWN", "UNTOLD", "Chosen", "ChosenWriter", "read_chosen"]
 
 NAME = "chosen.json"
 PARTS = ("weight", "scales", "biases")
 UNKNOWN = "experts_without_calibration"
+UNTOLD = "without_calibration"
 NOTHING: Mapping[str, Any] = {}
 
 
@@ -138,9 +139,13 @@ class ChosenWriter:
         return self._kept / f"model-{number:05d}.safetensors"
 
     def finish(
-        self, unknown: Mapping[str, list[int]] = NOTHING, notes: Mapping[str, Any] = NOTHING
+        self,
+        unknown: Mapping[str, list[int]] = NOTHING,
+        notes: Mapping[str, Any] = NOTHING,
+        untold: Collection[str] = (),
     ) -> None:
-        """``unknown``: experts that were only rounded, by layer; ``notes``: JSON-plain."""
+        """``unknown``: experts that were only rounded, by layer; ``untold``: layers that were;
+        ``notes``: JSON-plain."""
         if self._kept != self._folder:
             for number in range(1, self._files + 1):
                 _put(self._file(number), self._folder)
@@ -148,6 +153,7 @@ class ChosenWriter:
             "layers": self._layers,
             "tensors": self._tensors,
             UNKNOWN: self._unknown | dict(unknown),
+            **({UNTOLD: sorted(untold)} if untold else {}),
             "notes": dict(notes),
         }
         (self._folder / NAME).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
@@ -164,12 +170,14 @@ def _put(file: Path, folder: Path) -> None:
 @dataclass(frozen=True)
 class Chosen:
     """``rows`` by tensor name; ``tensors``: names of those that are not quantized; ``unknown``:
-    experts that were only rounded, by layer; ``notes``: what the method tells."""
+    experts that were only rounded, by layer; ``untold``: layers that were; ``notes``: what the
+    method tells."""
 
     layers: frozenset[str]
     tensors: frozenset[str]
     rows: Mapping[str, Rows]
     unknown: Mapping[str, list[int]]
+    untold: frozenset[str]
     notes: Mapping[str, Any]
 
     def read(self, path: str, start: int, stop: int) -> tuple[mx.array, ...]:
@@ -202,5 +210,5 @@ def read_chosen(folder: Path) -> Iterator[Chosen]:
     with rows_of(folder, stored) as rows:
         yield Chosen(
             frozenset(document["layers"]), frozenset(document["tensors"]), rows,
-            document[UNKNOWN], document["notes"],
+            document[UNKNOWN], frozenset(document.get(UNTOLD, ())), document["notes"],
         )  # fmt: skip

@@ -14,7 +14,7 @@ from mlxforge.models.layers.assign import Assignment
 from mlxforge.models.layers.inspection import Inspection
 from mlxforge.models.layers.size import ModelSize, model_size
 from mlxforge.models.streaming.tensors import rows_of
-from mlxforge.models.writing.chosen import Chosen
+from mlxforge.models.writing.chosen import UNKNOWN, UNTOLD, Chosen
 from mlxforge.models.writing.container import ShardWriter, write_index
 from mlxforge.models.writing.packing import Pack, packer
 from mlxforge.models.writing.parallel import in_order
@@ -163,7 +163,7 @@ def _without(
 ) -> frozenset[str]:
     """Layers that calibration has told nothing of, though their scales are not given. Embeddings
     that are no head meet no inputs: there is nothing to be told."""
-    told = importances.keys() | (chosen.layers if chosen else frozenset())
+    told = importances.keys() | (chosen.layers - chosen.untold if chosen else frozenset())
     return frozenset(
         entry.layer.path
         for entry in assignments
@@ -187,7 +187,7 @@ def _provenance(
             "decided_by": entry.reason,
             **(entry.scheme.config() if entry.scheme else {"bits": None}),
             **_rounded(unknown.get(entry.layer.path)),
-            **({"without_calibration": True} if entry.layer.path in without else {}),
+            **({UNTOLD: True} if entry.layer.path in without else {}),
         }
         for entry in assignments
         if entry.layer.quantizable
@@ -199,4 +199,4 @@ def _provenance(
 
 def _rounded(experts: list[int] | None) -> dict[str, list[int]]:
     """The experts that calibration has told too little of."""
-    return {"experts_without_calibration": experts} if experts else {}
+    return {UNKNOWN: experts} if experts else {}
