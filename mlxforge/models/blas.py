@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from mlxforge.errors import ForgeError
+from mlxforge.models.kernels import VARIABLE, kernels
 
 __all__ = ["ADVICE", "REFERENCE", "load_blas", "promised", "serving"]
 
@@ -35,12 +36,14 @@ def serving() -> str | None:
 
 def promised() -> str:
     """The name of what ``load_blas`` would load, as far as can be told without loading it; of a
-    link, of what it leads to, which often has the version. How it rounds sums shows in the bytes of
-    what is made of them."""
+    link, of what it leads to, which often has the version; and of the kernels that it would take.
+    How they round sums shows in the bytes of what is made of them."""
     system, asked = platform.system(), os.environ.get("MLXFORGE_BLAS")
     if system == "Darwin":
         return "Accelerate"
-    return _file_name(asked) if asked and system == "Linux" else _first(system)
+    name = _file_name(asked) if asked and system == "Linux" else _first(system)
+    chosen = kernels() if "openblas" in name else None
+    return f"{name} {chosen}" if chosen else name
 
 
 @lru_cache
@@ -61,6 +64,8 @@ def load_blas() -> str | None:
     then the system's. Returns the name of what serves, or None for the reference BLAS.
     """
     global _serving
+    if chosen := kernels():
+        os.environ[VARIABLE] = chosen
     _serving = _load()
     return _serving
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mlxforge.errors import ForgeError
+from mlxforge.models.kernels import VARIABLE, kernels
 from mlxforge.progress import Progress
 from mlxforge.steps.base import Step
 from mlxforge.steps.remote_code import remove_views
@@ -61,6 +62,8 @@ def step_environment(step: Step) -> dict[str, str]:
         environment["HF_HUB_OFFLINE"] = "1"
     if step.one_blas_thread:
         environment |= dict.fromkeys(BLAS_THREADS, "1")
+    if chosen := kernels():
+        environment[VARIABLE] = chosen  # for numpy too, which has an OpenBLAS of its own
     if step.side_by_side:
         environment |= WIDE
     if step.large_pages:
