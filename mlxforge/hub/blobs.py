@@ -67,23 +67,24 @@ class Blob:
         return 0
 
 
-def fetch_blob(blob: Blob, count: Count, stop: threading.Event) -> bool:
+def fetch_blob(blob: Blob, counted: int, count: Count, stop: threading.Event) -> bool:
     """Fetch what is missing of ``blob``; ``count`` is told of bytes as they arrive (and, negative,
-    of those that have to come again). Ends early, with nothing lost, when ``stop`` is set. Whether
-    all of it was hashed: a blob that was there before is not.
+    of those that have to come again). ``counted`` are the bytes that the caller saw ``there()``:
+    those that another process has fetched since then are told as well. Ends early, with nothing
+    lost, when ``stop`` is set. Whether all of it was hashed: a blob that was there before is not.
 
     Raises OtherBytes, OSError, and what the client raises.
     """
     blob.lock.parent.mkdir(parents=True, exist_ok=True)
     blob.path.parent.mkdir(parents=True, exist_ok=True)
-    there = blob.there()
     with WeakFileLock(blob.lock):
         if blob.path.exists():
-            count(blob.size - there)  # another process has fetched it meanwhile
+            count(blob.size - counted)
             return False
         # unbuffered: a killed process has written what it has counted
         with blob.unfinished.open("a+b", buffering=0) as file:
             sink = _Sink(cast(BinaryIO, file), count, stop)
+            count(sink.size - counted)
             if sink.size > blob.size:
                 sink.restart()
             try:

@@ -116,11 +116,15 @@ def fetch_snapshot(
     small = {name: fact for name, fact in files.items() if name not in blobs}
     lacking = sum(f["size"] for name, f in small.items() if not (folder / name).is_file())
     total = sum(fact["size"] for fact in files.values())
-    there = total - lacking - sum(blob.size - blob.there() for blob in blobs.values())
+    seen = {name: blob.there() for name, blob in blobs.items()}
+    there = total - lacking - sum(blob.size - seen[name] for name, blob in blobs.items())
     check_space(folder, total - there, repo)
     arrived = Arrivals(there, total, progress)
     disable_progress_bars()
     stop = threading.Event()
+
+    def fetch(name: str) -> bool:
+        return fetch_blob(blobs[name], seen[name], arrived.add, stop)
 
     def name_it(name: str) -> None:
         """Fetched by the client where it is small, else found where it looks for it."""
@@ -130,9 +134,7 @@ def fetch_snapshot(
         fetch_each(small, name_it, repo, commit)
         check_files(folder, small)
         arrived.add(lacking)
-        fetched = fetch_each(
-            blobs, lambda name: fetch_blob(blobs[name], arrived.add, stop), repo, commit, stop
-        )
+        fetched = fetch_each(blobs, fetch, repo, commit, stop)
         fetch_each(blobs, name_it, repo, commit)
         sure = {n for n, hashed in fetched.items() if hashed and blobs[n].is_at(folder / n)}
         check_files(folder, {name: files[name] for name in blobs.keys() - sure})

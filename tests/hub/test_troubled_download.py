@@ -182,28 +182,43 @@ def test_a_piece_of_another_file_under_our_name_is_noticed(
     assert is_right(workspace, model, tiny)
 
 
-def test_two_at_once_fetch_a_file_once(
-    hub: Hub, api: HfApi, model: dict[str, bytes], commit: str, tmp_path: Path
-) -> None:
-
+@pytest.fixture
+def weights(hub: Hub, api: HfApi, commit: str, tmp_path: Path) -> Blob:
+    """The locked model's weights, in a cache of their own."""
     locked = parse_lock((tmp_path / "project/recipes/tiny.lock").read_bytes(), "tiny.lock").source
     assert locked is not None
     fact = locked.files[WEIGHTS]
     place = tmp_path / "cache" / "models--acme--tiny" / "blobs" / fact["sha256"]
     url = f"{hub.endpoint}/{REPO}/resolve/{commit}/{WEIGHTS}"
-    blob = Blob(url, place, fact["sha256"], fact["size"])
+    return Blob(url, place, fact["sha256"], fact["size"])
+
+
+def test_two_at_once_fetch_a_file_once(hub: Hub, weights: Blob, model: dict[str, bytes]) -> None:
     counted: tuple[list[int], list[int]] = ([], [])
     pair = [
-        threading.Thread(target=fetch_blob, args=(blob, mine.append, threading.Event()))
+        threading.Thread(target=fetch_blob, args=(weights, 0, mine.append, threading.Event()))
         for mine in counted
     ]
     for one in pair:
         one.start()
     for one in pair:
         one.join()
-    assert place.read_bytes() == model[WEIGHTS]
+    assert weights.path.read_bytes() == model[WEIGHTS]
     assert [sum(mine) for mine in counted] == [len(model[WEIGHTS])] * 2
     assert [name for name, _, _ in hub.sent] == [WEIGHTS]
+
+
+def test_bytes_that_came_since_the_caller_looked_are_counted(
+    weights: Blob, model: dict[str, bytes]
+) -> None:
+    seen = weights.there()
+    weights.unfinished.parent.mkdir(parents=True)
+    weights.unfinished.write_bytes(model[WEIGHTS][:1000])  # by one that was killed
+    counted: list[int] = []
+    assert fetch_blob(weights, seen, counted.append, threading.Event())
+    assert counted[0] == 1000 and sum(counted) == len(model[WEIGHTS])
+    assert not fetch_blob(weights, 1000, counted.append, threading.Event())  # all of it is there
+    assert counted[-1] == len(model[WEIGHTS]) - 1000
 
 
 def test_the_receipt_says_what_was_fetched_and_nothing_of_this_machine(
