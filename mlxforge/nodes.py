@@ -12,6 +12,7 @@ from mlxforge.errors import ForgeError
 from mlxforge.local import Local
 from mlxforge.models.blas import promised
 from mlxforge.models.device import backend
+from mlxforge.models.kernels import rounding
 from mlxforge.steps.base import Step
 from mlxforge.store.keys import digest
 
@@ -37,6 +38,8 @@ class Node:
             tools["backend"] = backend()
         if self.step.one_blas_thread:
             tools["numpy"] = tool_version("numpy")  # with a BLAS of its own
+            if chosen := rounding():
+                tools["kernels"] = chosen
             if backend() == "cpu":
                 tools["blas"] = promised()
         return {

@@ -36,14 +36,12 @@ def serving() -> str | None:
 
 def promised() -> str:
     """The name of what ``load_blas`` would load, as far as can be told without loading it; of a
-    link, of what it leads to, which often has the version; and of the kernels that it would take.
-    How they round sums shows in the bytes of what is made of them."""
+    link, of what it leads to, which often has the version. How it rounds sums shows in the bytes of
+    what is made of them."""
     system, asked = platform.system(), os.environ.get("MLXFORGE_BLAS")
     if system == "Darwin":
         return "Accelerate"
-    name = _file_name(asked) if asked and system == "Linux" else _first(system)
-    chosen = kernels() if "openblas" in name else None
-    return f"{name} {chosen}" if chosen else name
+    return _file_name(asked) if asked and system == "Linux" else _first(system)
 
 
 @lru_cache

@@ -14,7 +14,7 @@ import pytest
 
 from mlxforge.models import kernels as chosen
 from mlxforge.models.blas import promised
-from mlxforge.models.kernels import VARIABLE, kernels
+from mlxforge.models.kernels import VARIABLE, kernels, rounding
 from mlxforge.steps.calibrate import Calibrate
 from mlxforge.steps.process import step_environment
 
@@ -78,15 +78,30 @@ def test_what_was_asked_for_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert step_environment(Calibrate.drawn())[VARIABLE] == "Zen"
 
 
-def test_they_are_part_of_what_is_promised_of_an_openblas_and_of_no_other(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.usefixtures("without")
+def test_what_one_core_cannot_do_no_kernel_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("platform.system", lambda: "Linux")
-    monkeypatch.setenv(VARIABLE, "Haswell")
-    monkeypatch.setenv("MLXFORGE_BLAS", "/opt/lib/libopenblas.so.0")
-    assert promised() == "libopenblas.so.0 Haswell"
-    monkeypatch.setenv("MLXFORGE_BLAS", "/opt/lib/libmkl_rt.so.2")
-    assert promised() == "libmkl_rt.so.2"
+    unlike = tmp_path / "cpuinfo"
+    wide = f"{AVX2} avx512f avx512dq avx512cd avx512bw avx512vl"
+    unlike.write_text(f"flags\t: {AVX2}\n\nflags\t: {wide}\n")
+    monkeypatch.setattr(chosen, "CPUINFO", unlike)
+    assert kernels() == "Haswell"
+
+
+@pytest.mark.usefixtures("without")
+def test_keys_tell_the_processor_where_the_library_chooses_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert told(tmp_path / "new", AVX2, monkeypatch) == rounding() == "Haswell"
+    assert told(tmp_path / "old", SSE, monkeypatch) is None
+    assert rounding() == "model name from the future"
+    arm = tmp_path / "arm"
+    arm.write_text("CPU implementer\t: 0x41\nCPU part\t: 0xd0c\nCPU revision\t: 1\n\n" * 2)
+    monkeypatch.setattr(chosen, "CPUINFO", arm)
+    assert rounding() == "CPU implementer 0x41, CPU part 0xd0c"
+    monkeypatch.setattr(chosen, "CPUINFO", tmp_path / "there is none")
+    assert rounding() is None
 
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="elsewhere MLX has a BLAS of its own")
@@ -99,4 +114,4 @@ def test_the_library_takes_them() -> None:
         [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True
     )
     name, core = json.loads(done.stdout)
-    assert promised() == f"{name} {core}"
+    assert [promised(), kernels()] == [name, core]

@@ -32,6 +32,23 @@ def test_what_is_made_of_sums_has_another_key_with_another_blas(
     assert [one == other for one, other in zip(before, after, strict=True)] == [False, False, True]
 
 
+@pytest.mark.parametrize("backend", ["cpu", "cuda"])
+@pytest.mark.parametrize("blas", ["/opt/lib/libopenblas.so.0", "/opt/lib/libmkl_rt.so.2"])
+def test_what_numpy_sums_has_another_key_with_other_kernels(
+    backend: str, blas: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its OpenBLAS is its own: it takes them beside whatever MLX runs on."""
+    monkeypatch.setattr("mlxforge.nodes.backend", lambda: backend)
+    monkeypatch.setenv("MLXFORGE_BLAS", blas)
+    keys = set()
+    for kernels in ("Haswell", "SkylakeX"):
+        monkeypatch.setenv("OPENBLAS_CORETYPE", kernels)
+        assert tools(Gptq(*WANTED))["kernels"] == kernels
+        assert "kernels" not in tools(Quantize(*WANTED))
+        keys.add(Node(Gptq(*WANTED), ()).key)
+    assert len(keys) == 2
+
+
 def test_numpy_is_named_where_it_takes_part() -> None:
     assert tools(Gptq(*WANTED))["numpy"] == version("numpy")
     assert not {"numpy", "blas"} & tools(Quantize(*WANTED)).keys()
