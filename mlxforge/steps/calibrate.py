@@ -59,7 +59,8 @@ class Calibrate(SourceStep):
         found.write(out)
         windows = found.learned
         model = load_for_scoring(inputs["source"], keep=False, exact=True)
-        check_tokens(model, windows)
+        for part in (windows, found.held_out):
+            check_tokens(model, part)
         kept = Kept(inputs["checkpoints"])
         with shelf_for(self.kind, table, windows, out) as shelf:
             try:

@@ -65,7 +65,8 @@ def _parted(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if count < 2:
         raise ForgeError(
             f"dwq needs 2 windows, one to train on and one to judge by; the text gives {count}",
-            "calibrate: {samples: 2} or more",
+            "use a longer text, or a smaller sequence_length",
+            key="samples",
         )
     judges = np.arange(count) % HELD_OUT == min(HELD_OUT, count) - 1
     return windows[~judges], windows[judges]

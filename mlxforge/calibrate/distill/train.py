@@ -26,8 +26,8 @@ __all__ = ["train"]
 def train(
     pair: Pair, settings: Settings, kept: Kept, progress: Progress, shelf: Shelf | None = None
 ) -> dict[int, Solved]:
-    """By the number of a stage what became of it; stages with nothing to train are left out.
-    ``shelf`` has what blocks hand on.
+    """By the number of a stage what became of it; stages with nothing to train, and those
+    whose experts all saw too few tokens, are left out. ``shelf`` has what blocks hand on.
 
     Whatever ``kept`` holds of a run before is taken up, and leads to the same values. Raises
     ForgeError where the memory does not do for the scope.
@@ -41,19 +41,21 @@ def train(
         elif not done:
             _train_model(pair, settings, kept, progress)
     found = {stage.number: kept_values(kept, stage) for stage in pair.stages}
-    return {number: solved for number, solved in found.items() if solved}
+    return {number: solved for number, solved in found.items() if solved and solved.names}
 
 
 def _train_model(pair: Pair, settings: Settings, kept: Kept, progress: Progress) -> None:
     layers = {stage.number: pair.layers(stage, settings.norms) for stage in pair.stages}
     start = {name: value for own in layers.values() for name, value in own.start().items()}
+    if not start:
+        return
     found = solve(
         through_problem(pair, layers, settings.temperature), start, settings, 0, "the model",
         kept,
         lambda step: progress(step, settings.iterations, "iterations"),
     )  # fmt: skip
     for stage in pair.stages:
-        own = {name: found.parameters[name] for name in layers[stage.number].start()}
-        if own:
-            keep_values(kept, stage, layers[stage.number].values(own), found)
+        mine = layers[stage.number]
+        own = {name: found.parameters[name] for name in mine.start()}
+        keep_values(kept, stage, mine.values(own) if own else {}, found)
     end_descent(kept)

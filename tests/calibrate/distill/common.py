@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,13 +31,14 @@ def settings(
     return Settings(iterations, 2, rate, 1.0, scope, norms)
 
 
-def rounded(source: Path, root: Path, bits: int = 3) -> Path:
+def rounded(source: Path, root: Path, bits: int = 3, rules: Any = ()) -> Path:
     """The model rounded to nearest, with its layer table beside it in ``layers``."""
     start, layers = root / "start", root / "layers"
     for folder in (start, layers):
         folder.mkdir(parents=True)
     Inspect().run({"source": source}, layers, quiet)
-    Quantize("rtn", bits, 64, **PLAIN).run({"layers": layers, "source": source}, start, quiet)
+    step = Quantize("rtn", bits, 64, **PLAIN, overrides=rules)
+    step.run({"layers": layers, "source": source}, start, quiet)
     return start
 
 

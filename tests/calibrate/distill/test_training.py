@@ -269,8 +269,10 @@ def test_one_window_in_eight_is_held_out_where_all_are_learned_from() -> None:
 
 
 def test_one_window_alone_is_refused() -> None:
-    with pytest.raises(ForgeError, match=r"needs 2 windows.* the text gives 1"):
+    """More samples were refused for such a text before it came so far."""
+    with pytest.raises(ForgeError, match=r"needs 2 windows.* the text gives 1") as refused:
         deal(Windows(WINDOWS[:1], WINDOWS[:0]), 4)
+    assert refused.value.hint == "use a longer text, or a smaller sequence_length"
 
 
 @pytest.mark.parametrize(
